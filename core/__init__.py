@@ -1,0 +1,1 @@
+"""What api, gateway and relay share; imports none of them."""
