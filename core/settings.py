@@ -1,0 +1,285 @@
+"""Everything that can be set from outside, read once in a composition root and passed on.
+
+Values come from the environment and from a `.env` file in the current folder; the environment wins.
+`docs/settings.md` is generated from this module, so a description here is the documentation.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.lifecycle import StartupError
+
+PREFIX = "BRANCHLINE_"
+ENV_FILE = ".env"
+MINIMUM_SECRET_BYTES = 32
+SECRET_NAMES = frozenset(
+    {
+        "database_url",
+        "owner_database_url",
+        "listen_database_url",
+        "replica_database_url",
+        "redis_url",
+        "secret",
+        "signing_key",
+    }
+)
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+_Limit = Annotated[int, Field(ge=0)]
+
+
+def _url(name: str, description: str) -> Any:
+    """A field whose variable has no prefix, because other programs use the same name."""
+    return Field(
+        default="",
+        repr=False,
+        validation_alias=AliasChoices(name, name.lower()),
+        description=description,
+    )
+
+
+class Settings(BaseSettings):
+    """One process's settings. An empty text means "not set"; a limit of 0 means "no limit".
+
+    `listen_database_url` and `replica_database_url` fall back to `database_url`, so readers need not care.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    env: Literal["development", "production"] = Field(
+        default="development",
+        description="`development` or `production`. Production refuses to start with a default that is unsafe.",
+    )
+
+    database_url: str = _url(
+        "DATABASE_URL",
+        "PostgreSQL for the application: a login role that owns nothing and is a member of `branchline_api`, "
+        "`branchline_gateway` and `branchline_relay`. `branchline up` starts a PostgreSQL of its own if this is not set.",
+    )
+    owner_database_url: str = Field(
+        default="",
+        repr=False,
+        description="PostgreSQL as the role that owns the tables: for `migrate`, `seed` and `reset`. "
+        "In development `DATABASE_URL` is used if this is not set.",
+    )
+    listen_database_url: str = Field(
+        default="",
+        repr=False,
+        description="A direct connection for LISTEN, needed where `DATABASE_URL` goes through a pooler. "
+        "`DATABASE_URL` if not set.",
+    )
+    replica_database_url: str = Field(
+        default="",
+        repr=False,
+        description="A read replica for catch-up reads. `DATABASE_URL` if not set.",
+    )
+    redis_url: str = _url(
+        "REDIS_URL",
+        "Redis or Valkey, for publications, presence and tickets. `branchline up` starts a Valkey of its own if this "
+        "is not set.",
+    )
+
+    secret: str = Field(
+        default="",
+        repr=False,
+        description="The key that signs access tokens in development, at least 32 bytes. `branchline up` makes one and "
+        "keeps it in its home.",
+    )
+    signing_key: str = Field(
+        default="",
+        repr=False,
+        description="The key that signs access tokens in production, at least 32 bytes.",
+    )
+    jwks_url: str = Field(
+        default="",
+        description="Where the keys of an outside issuer of tokens are published; in place of `BRANCHLINE_SIGNING_KEY`.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins, with commas between, whose pages may use the API and the gateway. In development "
+        "`http://localhost:*` and `http://127.0.0.1:*` are allowed as well.",
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="The address that servers listen on.")
+    api_port: _Port = Field(default=8000, description="The port of the API and of the demo page.")
+    gateway_port: _Port = Field(
+        default=8001,
+        description="The port of the WebSocket gateways. Gateway *n* answers `/readyz` and `/metrics` on this port + *n*.",
+    )
+    gateway_index: int = Field(
+        default=1, ge=1, description="Which gateway of this machine a process is, from 1."
+    )
+    gateway_url: str = Field(
+        default="",
+        description="The gateway's address as browsers reach it, such as `wss://crm.example.com/ws`. "
+        "Made of the page's host and the gateway's port if not set.",
+    )
+    relay_port: _Port = Field(default=8090, description="The port of the relay's `/readyz` and `/metrics`.")
+    database_pool_size: int = Field(
+        default=10, ge=1, le=1000, description="The most connections that one process opens to PostgreSQL."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The lowest level that is logged: `debug`, `info`, `warning` or `error`."
+    )
+
+    connections_per_user: _Limit = Field(default=10, description="Open sockets of one person.")
+    connections_per_organization: _Limit = Field(
+        default=1000, description="Open sockets of one organisation."
+    )
+    connections_per_address: _Limit = Field(default=100, description="Open sockets from one IP address.")
+    writes_per_second_per_user: _Limit = Field(default=50, description="Writes a second by one person.")
+    writes_per_second_per_address: _Limit = Field(
+        default=500, description="Writes a second from one IP address."
+    )
+    messages_per_second_per_user: _Limit = Field(
+        default=20,
+        description="Messages a second that one person's sockets may send, with bursts of twice as many.",
+    )
+    logins_per_minute_per_address: _Limit = Field(
+        default=30, description="Attempts to sign in, a minute, from one IP address."
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("secret", "signing_key")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if value and len(value.encode()) < MINIMUM_SECRET_BYTES:
+            raise ValueError(
+                f"at least {MINIMUM_SECRET_BYTES} bytes are needed, {len(value.encode())} were given"
+            )
+        return value
+
+    @field_validator("database_url", "owner_database_url", "listen_database_url", "replica_database_url")
+    @classmethod
+    def _postgresql_url(cls, value: str) -> str:
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("a URL that begins with postgresql:// was expected")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a URL that begins with redis:// was expected")
+        return value
+
+    @model_validator(mode="after")
+    def _fall_back(self) -> "Settings":
+        # The model is frozen for everybody else; this is still its making.
+        for name in ("listen_database_url", "replica_database_url"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self.database_url)
+        if not self.owner_database_url and self.env == "development":
+            object.__setattr__(self, "owner_database_url", self.database_url)
+        return self
+
+    @property
+    def production(self) -> bool:
+        """Whether defaults that are only fit for development are refused."""
+        return self.env == "production"
+
+    @property
+    def token_key(self) -> str:
+        """The key that signs access tokens: `signing_key` in production, `secret` in development."""
+        return self.signing_key if self.production else (self.secret or self.signing_key)
+
+    def require(self, *names: str) -> None:
+        """Raise StartupError for the first of these fields that is not set."""
+        for name in names:
+            if not getattr(self, name):
+                raise StartupError(f"{variable_name(name)} is not set: {_first_sentence(name)}")
+
+
+def variable_name(field_name: str) -> str:
+    """The environment variable of a field of Settings."""
+    alias = Settings.model_fields[field_name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return PREFIX + field_name.upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` go by field name and win over the environment.
+
+    Raises StartupError, one line that names the variable, if a value is wrong or, in production, unsafe.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise StartupError(_describe(error)) from None
+    if settings.production:
+        _refuse_unsafe(settings)
+    return settings
+
+
+def unknown_variables(
+    environment: Mapping[str, str] | None = None, env_file: Path | None = None
+) -> list[str]:
+    """Names that begin with BRANCHLINE_, in the environment or in `.env`, and mean nothing: most often a slip."""
+    names = set(os.environ if environment is None else environment)
+    path = Path(ENV_FILE) if env_file is None else env_file
+    if path.is_file():
+        from dotenv import dotenv_values
+
+        names.update(dotenv_values(path))
+    known = {variable_name(name) for name in Settings.model_fields} | SUPERVISION_VARIABLES
+    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+# Set by `branchline up` for its children, not by people.
+SUPERVISION_VARIABLES = frozenset({"BRANCHLINE_SUPERVISOR_PID"})
+
+
+def _first_sentence(field_name: str) -> str:
+    description = Settings.model_fields[field_name].description or ""
+    return description.split(". ")[0].rstrip(".") + "."
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = str(first["loc"][0]) if first["loc"] else ""
+    by_variable = {variable_name(name): name for name in Settings.model_fields}
+    name = location if location in Settings.model_fields else by_variable.get(location.upper(), "")
+    variable = variable_name(name) if name else location
+    problem = str(first["msg"]).removeprefix("Value error, ")
+    return (
+        f"{variable} is wrong: {problem}. Its meaning: {_first_sentence(name)}"
+        if name
+        else f"{variable}: {problem}"
+    )
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    if not settings.signing_key and not settings.jwks_url:
+        raise StartupError(
+            "BRANCHLINE_ENV is production, and neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL is set: set one "
+            "of them (a key: `openssl rand -hex 32`)."
+        )
+    if settings.secret:
+        raise StartupError(
+            "BRANCHLINE_SECRET is a development key and BRANCHLINE_ENV is production: unset it, and use "
+            "BRANCHLINE_SIGNING_KEY."
+        )
+    if not settings.allowed_origins:
+        raise StartupError(
+            "BRANCHLINE_ENV is production and BRANCHLINE_ALLOWED_ORIGINS is not set: list the origins of your pages, "
+            "such as https://crm.example.com."
+        )
