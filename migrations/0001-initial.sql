@@ -1,0 +1,1262 @@
+-- Branchline's database. PostgreSQL 18 or later.
+--
+-- Map
+--   1  types           enumerations of the CRM, and the answer of a write
+--   2  identity        organizations, users, sessions, branches, organization_members
+--   3  the CRM         clients, leads, contacts, deals, tasks, activity_events
+--   4  the log         changes, history, commits, tombstones, mutations, epochs; the relay's leases and positions
+--   5  clocks          the hybrid logical clock and the merge by field
+--   6  tracking        track(table): encoding, stamping, capture and writing, generated for each table
+--   7  numbering       offsets 1, 2, 3 … for each organisation, given at commit
+--   8  writing         write_mutations(batch): the one way in for the API
+--   9  reading         catalogue(), sort_key()
+--  10  partitions      days of the log, months of activity events
+--  11  roles, grants and row-level security
+--
+-- Comments on tables and columns are read by catalogue(). Words first, then tags:
+--   @filterable                  a topic or a list may filter by this column
+--   @critical                    a write that names its base version is strict unless it says otherwise
+--   @sensitive                   never in a record, the log, Redis or history
+--   @readable(role, …)           only these roles see the column, or the table
+--   @writable(role, …)           only these roles write the table
+--   @history                     versions of the table's records outlive the log
+-- docs/decisions/0006-comment-grammar.md says more.
+
+SET check_function_bodies = off;
+
+-- 1 types ---------------------------------------------------------------------------------------------------------
+
+CREATE TYPE member_role AS ENUM ('owner', 'admin', 'manager', 'agent', 'viewer');
+CREATE TYPE member_reads AS ENUM ('all', 'own');
+CREATE TYPE client_status AS ENUM ('prospect', 'active', 'inactive');
+CREATE TYPE lead_source AS ENUM ('website', 'referral', 'walk_in', 'phone', 'campaign', 'import');
+CREATE TYPE lead_status AS ENUM ('new', 'contacted', 'qualified', 'won', 'lost');
+CREATE TYPE deal_stage AS ENUM ('qualification', 'proposal', 'negotiation', 'won', 'lost');
+CREATE TYPE task_status AS ENUM ('open', 'in_progress', 'done', 'cancelled');
+CREATE TYPE task_priority AS ENUM ('low', 'normal', 'high', 'urgent');
+CREATE TYPE activity_kind AS ENUM ('call', 'email', 'meeting', 'note', 'system');
+CREATE TYPE change_operation AS ENUM ('insert', 'update', 'delete');
+
+-- One mutation's answer: `status` is applied, merged, duplicate or rejected; `first` is the stored answer of a duplicate.
+CREATE TYPE mutation_result AS (
+  ordinal integer, status text, version bigint, clock text, record json, lost jsonb, code text, detail text, first jsonb
+);
+-- What becomes of a mutation's fields when they meet a record.
+CREATE TYPE field_merge AS (winners jsonb, lost jsonb, overwrote jsonb, clocks jsonb);
+
+-- 2 identity ------------------------------------------------------------------------------------------------------
+
+CREATE TABLE organizations (
+  id uuid PRIMARY KEY DEFAULT uuidv7(),
+  slug varchar(60) NOT NULL UNIQUE CHECK (slug ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
+  name varchar(200) NOT NULL,
+  closed_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE organizations IS 'Customers of the system. A closed one refuses sign-in until a job has erased it.';
+
+-- A person, who may belong to several organisations. Global, so without row-level security; only identity code reads it.
+CREATE TABLE users (
+  id uuid PRIMARY KEY DEFAULT uuidv7(),
+  email varchar(254) NOT NULL CHECK (email = lower(email) AND email LIKE '_%@_%'),
+  name varchar(200) NOT NULL,
+  password_hash text,
+  preferences jsonb NOT NULL DEFAULT '{}',
+  last_organization_id uuid REFERENCES organizations ON DELETE SET NULL,
+  disabled_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (email)
+);
+
+CREATE TABLE sessions (
+  id uuid PRIMARY KEY DEFAULT uuidv7(),
+  user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  refresh_token_hash bytea UNIQUE,
+  previous_refresh_token_hash bytea,
+  user_agent varchar(400),
+  created_at timestamptz NOT NULL DEFAULT now(),
+  last_used_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz NOT NULL,
+  revoked_at timestamptz
+);
+CREATE INDEX sessions_by_user ON sessions (user_id, organization_id);
+CREATE INDEX sessions_by_previous_token ON sessions (previous_refresh_token_hash);
+COMMENT ON TABLE sessions IS 'Logins. An old refresh token that comes back revokes its session: it was stolen.';
+
+CREATE TABLE branches (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  slug varchar(60) NOT NULL CHECK (slug ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
+  name varchar(200) NOT NULL,
+  city varchar(120),
+  timezone varchar(60) NOT NULL DEFAULT 'UTC',
+  PRIMARY KEY (organization_id, id),
+  UNIQUE (organization_id, slug)
+);
+COMMENT ON TABLE branches IS 'Places of an organisation. @writable(owner, admin) @history';
+COMMENT ON COLUMN branches.slug IS 'Short name for addresses. @filterable';
+
+CREATE TABLE organization_members (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+  role member_role NOT NULL DEFAULT 'agent',
+  reads member_reads NOT NULL DEFAULT 'all',
+  branch_ids uuid[],
+  title varchar(120),
+  disabled_at timestamptz,
+  PRIMARY KEY (organization_id, id),
+  UNIQUE (organization_id, user_id)
+);
+CREATE INDEX organization_members_by_user ON organization_members (user_id);
+COMMENT ON TABLE organization_members IS
+  'Who belongs to the organisation, and what they may do. @readable(owner, admin) @writable(owner, admin) @history';
+COMMENT ON COLUMN organization_members.user_id IS 'The person. @filterable';
+COMMENT ON COLUMN organization_members.branch_ids IS 'Branches that the person may write to; null for all of them.';
+COMMENT ON COLUMN organization_members.reads IS 'all: reads every branch. own: reads their own branches and records of no branch.';
+
+-- 3 the CRM -------------------------------------------------------------------------------------------------------
+-- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation, and the
+-- data can be distributed by it. track() adds the system columns: version, created_at, updated_at, updated_by, …
+
+CREATE TABLE clients (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  name varchar(200) NOT NULL CHECK (name <> ''),
+  status client_status NOT NULL DEFAULT 'prospect',
+  industry varchar(120),
+  website varchar(400),
+  phone varchar(60),
+  email varchar(254),
+  address varchar(400),
+  city varchar(120),
+  country varchar(2) CHECK (country ~ '^[A-Z]{2}$'),
+  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id)
+);
+CREATE INDEX clients_by_branch ON clients (organization_id, branch_id);
+CREATE INDEX clients_by_status ON clients (organization_id, status);
+COMMENT ON TABLE clients IS 'Companies that the organisation serves. @history';
+COMMENT ON COLUMN clients.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN clients.status IS '@filterable';
+COMMENT ON COLUMN clients.owner_id IS 'The person who looks after it. @filterable';
+
+CREATE TABLE leads (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  name varchar(200) NOT NULL CHECK (name <> ''),
+  company varchar(200),
+  email varchar(254),
+  phone varchar(60),
+  source lead_source NOT NULL DEFAULT 'website',
+  status lead_status NOT NULL DEFAULT 'new',
+  score integer CHECK (score BETWEEN 0 AND 100),
+  estimated_value numeric(14, 2) CHECK (estimated_value >= 0),
+  currency varchar(3) NOT NULL DEFAULT 'EUR' CHECK (currency ~ '^[A-Z]{3}$'),
+  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  client_id uuid,
+  next_step_at timestamptz,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id)
+);
+CREATE INDEX leads_by_branch ON leads (organization_id, branch_id, status);
+CREATE INDEX leads_by_status ON leads (organization_id, status);
+CREATE INDEX leads_by_client ON leads (organization_id, client_id);
+COMMENT ON TABLE leads IS 'People and companies that may become clients. @history';
+COMMENT ON COLUMN leads.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN leads.status IS '@filterable';
+COMMENT ON COLUMN leads.source IS '@filterable';
+COMMENT ON COLUMN leads.owner_id IS 'The person who looks after it. @filterable';
+COMMENT ON COLUMN leads.client_id IS 'The client that it became. @filterable';
+
+CREATE TABLE contacts (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  client_id uuid,
+  first_name varchar(120),
+  last_name varchar(120) NOT NULL CHECK (last_name <> ''),
+  email varchar(254),
+  phone varchar(60),
+  title varchar(120),
+  is_primary boolean NOT NULL DEFAULT false,
+  birthday date,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE CASCADE
+);
+CREATE INDEX contacts_by_branch ON contacts (organization_id, branch_id);
+CREATE INDEX contacts_by_client ON contacts (organization_id, client_id);
+COMMENT ON TABLE contacts IS 'People at clients. They go when their client goes. @history';
+COMMENT ON COLUMN contacts.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN contacts.client_id IS '@filterable';
+COMMENT ON COLUMN contacts.is_primary IS 'The person to call first. @filterable';
+
+CREATE TABLE deals (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  name varchar(200) NOT NULL CHECK (name <> ''),
+  stage deal_stage NOT NULL DEFAULT 'qualification',
+  amount numeric(14, 2) CHECK (amount >= 0),
+  currency varchar(3) NOT NULL DEFAULT 'EUR' CHECK (currency ~ '^[A-Z]{3}$'),
+  probability integer CHECK (probability BETWEEN 0 AND 100),
+  expected_close_on date,
+  closed_at timestamptz,
+  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  client_id uuid,
+  contact_id uuid,
+  lead_id uuid,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id),
+  FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE SET NULL (contact_id),
+  FOREIGN KEY (organization_id, lead_id) REFERENCES leads ON DELETE SET NULL (lead_id)
+);
+CREATE INDEX deals_by_branch ON deals (organization_id, branch_id, stage);
+CREATE INDEX deals_by_stage ON deals (organization_id, stage);
+CREATE INDEX deals_by_client ON deals (organization_id, client_id);
+CREATE INDEX deals_by_contact ON deals (organization_id, contact_id);
+CREATE INDEX deals_by_lead ON deals (organization_id, lead_id);
+COMMENT ON TABLE deals IS 'What may be sold to whom, by stage. @history';
+COMMENT ON COLUMN deals.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN deals.stage IS '@filterable';
+COMMENT ON COLUMN deals.amount IS 'What it is worth. @critical';
+COMMENT ON COLUMN deals.owner_id IS 'The person who looks after it. @filterable';
+COMMENT ON COLUMN deals.client_id IS '@filterable';
+COMMENT ON COLUMN deals.contact_id IS '@filterable';
+COMMENT ON COLUMN deals.lead_id IS '@filterable';
+
+CREATE TABLE tasks (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  title varchar(200) NOT NULL CHECK (title <> ''),
+  description varchar(20000),
+  status task_status NOT NULL DEFAULT 'open',
+  priority task_priority NOT NULL DEFAULT 'normal',
+  due_on date,
+  completed_at timestamptz,
+  assignee_id uuid REFERENCES users ON DELETE SET NULL,
+  client_id uuid,
+  deal_id uuid,
+  lead_id uuid,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id),
+  FOREIGN KEY (organization_id, deal_id) REFERENCES deals ON DELETE SET NULL (deal_id),
+  FOREIGN KEY (organization_id, lead_id) REFERENCES leads ON DELETE SET NULL (lead_id)
+);
+CREATE INDEX tasks_by_branch ON tasks (organization_id, branch_id, status);
+CREATE INDEX tasks_by_status ON tasks (organization_id, status, due_on);
+CREATE INDEX tasks_by_assignee ON tasks (organization_id, assignee_id, status);
+CREATE INDEX tasks_by_client ON tasks (organization_id, client_id);
+CREATE INDEX tasks_by_deal ON tasks (organization_id, deal_id);
+CREATE INDEX tasks_by_lead ON tasks (organization_id, lead_id);
+COMMENT ON TABLE tasks IS 'Things to do. @history';
+COMMENT ON COLUMN tasks.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN tasks.status IS '@filterable';
+COMMENT ON COLUMN tasks.priority IS '@filterable';
+COMMENT ON COLUMN tasks.due_on IS '@filterable';
+COMMENT ON COLUMN tasks.assignee_id IS 'The person who does it. @filterable';
+COMMENT ON COLUMN tasks.client_id IS '@filterable';
+COMMENT ON COLUMN tasks.deal_id IS '@filterable';
+COMMENT ON COLUMN tasks.lead_id IS '@filterable';
+
+-- Ids are UUIDs of version 7, whose first 48 bits are the time: a range of ids is a month. So the key needs no second
+-- column, and what an id names stays unique over all months. Other ids go to the default partition.
+CREATE TABLE activity_events (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  branch_id uuid,
+  kind activity_kind NOT NULL DEFAULT 'note',
+  subject varchar(300) NOT NULL CHECK (subject <> ''),
+  body varchar(20000),
+  occurred_at timestamptz NOT NULL DEFAULT now(),
+  user_id uuid REFERENCES users ON DELETE SET NULL,
+  client_id uuid,
+  contact_id uuid,
+  deal_id uuid,
+  lead_id uuid,
+  notes varchar(20000),
+  PRIMARY KEY (organization_id, id),
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE CASCADE,
+  FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE SET NULL (contact_id),
+  FOREIGN KEY (organization_id, deal_id) REFERENCES deals ON DELETE SET NULL (deal_id),
+  FOREIGN KEY (organization_id, lead_id) REFERENCES leads ON DELETE SET NULL (lead_id)
+) PARTITION BY RANGE (id);
+CREATE TABLE activity_events_other PARTITION OF activity_events DEFAULT;
+CREATE INDEX activity_events_by_branch ON activity_events (organization_id, branch_id);
+CREATE INDEX activity_events_by_client ON activity_events (organization_id, client_id, occurred_at);
+CREATE INDEX activity_events_by_contact ON activity_events (organization_id, contact_id);
+CREATE INDEX activity_events_by_deal ON activity_events (organization_id, deal_id);
+CREATE INDEX activity_events_by_lead ON activity_events (organization_id, lead_id);
+COMMENT ON TABLE activity_events IS 'Calls, e-mails, meetings and what else happened.';
+COMMENT ON COLUMN activity_events.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
+COMMENT ON COLUMN activity_events.kind IS '@filterable';
+COMMENT ON COLUMN activity_events.user_id IS 'The person who did it. @filterable';
+COMMENT ON COLUMN activity_events.client_id IS '@filterable';
+COMMENT ON COLUMN activity_events.contact_id IS '@filterable';
+COMMENT ON COLUMN activity_events.deal_id IS '@filterable';
+COMMENT ON COLUMN activity_events.lead_id IS '@filterable';
+
+-- 4 the log -------------------------------------------------------------------------------------------------------
+
+-- One row a change, appended by the statement that made it, under its transaction's id. The offset is not here: it is
+-- given at commit, in `commits`, so that offsets are visible in their order (I1) and an open transaction holds nobody up.
+-- offset = commits.first_offset + changes.ordinal - 1.
+CREATE TABLE changes (
+  organization_id uuid NOT NULL,
+  transaction_id xid8 NOT NULL,
+  ordinal integer NOT NULL,
+  logged_on date NOT NULL,
+  collection text NOT NULL,
+  record_id uuid NOT NULL,
+  operation change_operation NOT NULL,
+  version bigint NOT NULL,
+  record json NOT NULL,
+  changed text[] NOT NULL DEFAULT '{}',
+  previous json NOT NULL DEFAULT '{}',
+  clock text COLLATE "C" NOT NULL,
+  actor_id uuid,
+  mutation_id uuid,
+  unit text NOT NULL,
+  overwrote json,
+  PRIMARY KEY (organization_id, transaction_id, ordinal, logged_on)
+) PARTITION BY RANGE (logged_on);
+CREATE INDEX changes_by_record ON changes (organization_id, record_id, version);
+COMMENT ON TABLE changes IS 'The change log, a partition a day. record: the whole record after the change, before it for a delete.';
+
+-- Days of the log that are past its retention are moved here whole, as partitions: the same rows, without offsets.
+CREATE TABLE history (LIKE changes INCLUDING DEFAULTS, PRIMARY KEY (organization_id, transaction_id, ordinal, logged_on))
+  PARTITION BY RANGE (logged_on);
+CREATE INDEX history_by_record ON history (organization_id, record_id, version);
+COMMENT ON TABLE history IS 'Versions of records that outlived the log.';
+
+CREATE TABLE commits (
+  transaction_id xid8 NOT NULL,
+  organization_id uuid NOT NULL,
+  size integer NOT NULL,
+  first_offset bigint,
+  numbered_at timestamptz,
+  logged_on date NOT NULL,
+  PRIMARY KEY (transaction_id, organization_id)
+) WITH (fillfactor = 70);
+-- Partial: entries of open transactions would pile up before the newest one and slow every commit behind them.
+CREATE UNIQUE INDEX commits_in_order ON commits (organization_id, first_offset) WHERE first_offset IS NOT NULL;
+COMMENT ON TABLE commits IS 'Which offsets of an organisation a transaction has. numbered_at: just before its commit.';
+
+CREATE TABLE tombstones (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  collection text NOT NULL,
+  record_id uuid NOT NULL,
+  version bigint NOT NULL,
+  clock text COLLATE "C" NOT NULL,
+  field_clocks jsonb NOT NULL,
+  record json NOT NULL,
+  deleted_by uuid,
+  deleted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (organization_id, collection, record_id)
+);
+COMMENT ON TABLE tombstones IS 'Deleted records, with the version and the clocks from which a later insert goes on.';
+
+-- The first answer to each mutation, kept for 90 days (I6).
+CREATE TABLE mutations (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  user_id uuid NOT NULL,
+  mutation_id uuid NOT NULL,
+  collection text NOT NULL,
+  record_id uuid NOT NULL,
+  fingerprint text NOT NULL,
+  answer jsonb NOT NULL,
+  answered_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (organization_id, user_id, mutation_id)
+);
+CREATE INDEX mutations_by_age ON mutations USING brin (answered_at);
+
+CREATE TABLE epochs (
+  ordinal bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id uuid NOT NULL DEFAULT gen_random_uuid(),
+  reason text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO epochs (reason) VALUES ('created');
+
+-- The epoch of every position: it changes by itself with a restore (another system, database or stored id) and with a
+-- promotion (another timeline). Shape: <uuid>.<timeline, 8 hex>.<system identifier>.<database oid>
+CREATE FUNCTION epoch() RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT format('%s.%s.%s.%s',
+    (SELECT id FROM public.epochs ORDER BY ordinal DESC LIMIT 1),
+    left(pg_walfile_name(pg_current_wal_lsn()), 8),
+    (SELECT system_identifier FROM pg_control_system()),
+    (SELECT oid FROM pg_database WHERE datname = current_database()))
+$$;
+
+CREATE FUNCTION renew_epoch(p_reason text) RETURNS text LANGUAGE sql VOLATILE AS $$
+  INSERT INTO public.epochs (reason) VALUES (p_reason);
+  SELECT public.epoch();
+$$;
+
+CREATE TABLE relay_leases (
+  shard integer PRIMARY KEY,
+  holder uuid NOT NULL,
+  term bigint NOT NULL,
+  expires_at timestamptz NOT NULL
+);
+CREATE TABLE relay_positions (
+  shard integer NOT NULL,
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  epoch text NOT NULL,
+  published_offset bigint NOT NULL,
+  term bigint NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (shard, organization_id)
+) WITH (fillfactor = 50);
+
+-- 5 clocks --------------------------------------------------------------------------------------------------------
+-- The hybrid logical clock of Kulkarni et al., "Logical Physical Clocks" (2014), as a string that sorts:
+-- <unix ms, 13 digits>-<counter, 4 hex>-<client id>. core/clock.py is its twin; both read tests/vectors/clock.json.
+
+CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS
+  $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
+
+-- A stamp by the server: greater than the stored clock and not below the server's time.
+CREATE FUNCTION next_clock(p_stored text, p_now_ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
+    WHEN p_stored IS NULL OR left(p_stored, 13)::bigint < p_now_ms THEN lpad(p_now_ms::text, 13, '0') || '-0000'
+    WHEN substr(p_stored, 15, 4) = 'ffff' THEN lpad((left(p_stored, 13)::bigint + 1)::text, 13, '0') || '-0000'
+    ELSE left(p_stored, 13) || '-' || lpad(to_hex(('x' || lpad(substr(p_stored, 15, 4), 8, '0'))::bit(32)::int + 1), 4, '0')
+  END || '-00000000-0000-0000-0000-000000000000'
+$$;
+
+-- field_clocks is {field: [clock, version, author]}; the field "*" stands for all that have no entry of their own.
+CREATE FUNCTION latest_clock(p_clocks jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS
+  $$ SELECT max((value ->> 0) COLLATE "C") FROM jsonb_each(p_clocks) $$;
+
+CREATE FUNCTION stamp_fields(p_clocks jsonb, p_fields text[], p_clock text, p_version bigint, p_author uuid)
+RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT p_clocks || coalesce(jsonb_object_agg(f, jsonb_build_array(p_clock, p_version, p_author)), '{}') FROM unnest(p_fields) f
+$$;
+
+-- Merges one mutation's fields into a record, each field for itself: the greater clock wins, an equal one is the same
+-- write. `lost` lists fields beaten by a later write of another value; `overwrote` lists values that this write replaces
+-- though their authors wrote them at a version that this writer had not seen.
+CREATE FUNCTION merge_fields(
+  p_record jsonb, p_clocks jsonb, p_fields jsonb, p_clock text, p_base_version bigint, p_author uuid, p_version bigint
+) RETURNS field_merge LANGUAGE sql IMMUTABLE AS $$
+  SELECT
+    coalesce(jsonb_object_agg(f.key, f.value) FILTER (WHERE won), '{}'),
+    jsonb_agg(jsonb_build_object('field', f.key, 'mine', f.value, 'theirs', p_record -> f.key,
+      'by', stored ->> 2, 'at_ms', left(stored ->> 0, 13)::bigint) ORDER BY f.key)
+      FILTER (WHERE NOT won AND stored ->> 0 <> p_clock AND f.value IS DISTINCT FROM p_record -> f.key),
+    jsonb_agg(jsonb_build_object('field', f.key, 'value', p_record -> f.key,
+      'by', stored ->> 2, 'at_ms', left(stored ->> 0, 13)::bigint) ORDER BY f.key)
+      FILTER (WHERE won AND (stored ->> 1)::bigint > p_base_version AND stored ->> 2 IS DISTINCT FROM p_author::text
+        AND p_record ? f.key AND f.value IS DISTINCT FROM p_record -> f.key),
+    p_clocks || coalesce(jsonb_object_agg(f.key, jsonb_build_array(p_clock, p_version, p_author)) FILTER (WHERE won), '{}')
+  FROM jsonb_each(p_fields) f
+  CROSS JOIN LATERAL (SELECT coalesce(p_clocks -> f.key, p_clocks -> '*') AS stored) s
+  CROSS JOIN LATERAL (SELECT stored IS NULL OR p_clock COLLATE "C" > (stored ->> 0) COLLATE "C" AS won) w
+$$;
+
+-- 6 tracking ------------------------------------------------------------------------------------------------------
+-- What the triggers of a transaction must know and a row cannot carry is in settings local to it:
+--   branchline.organization_id   whose rows may be seen (row-level security)
+--   branchline.actor             who writes, where the row does not say it: deletes, cascades, psql
+--   branchline.mutation, .clock  of a delete
+--   branchline.unit              the writer's unit, for rows without a mutation
+--   branchline.annotations       {mutation id: {unit, overwrote}}
+--   branchline.wakes             off: the writer sends its own wake-up after the commit
+
+CREATE FUNCTION local_setting(p_name text) RETURNS text LANGUAGE sql STABLE AS
+  $$ SELECT nullif(current_setting('branchline.' || p_name, true), '') $$;
+CREATE FUNCTION current_organization() RETURNS uuid LANGUAGE sql STABLE AS
+  $$ SELECT nullif(current_setting('branchline.organization_id', true), '')::uuid $$;
+
+-- Code that track() generates; never edited by hand.
+CREATE SCHEMA generated;
+
+CREATE TABLE tracked_tables (
+  table_oid oid PRIMARY KEY,
+  collection text NOT NULL UNIQUE,
+  tracked_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION comment_tag(p_comment text, p_tag text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN m IS NULL THEN NULL ELSE coalesce(regexp_split_to_array(nullif(trim(m[2]), ''), '\s*,\s*'), '{}') END
+  FROM (SELECT regexp_match(p_comment, '@' || p_tag || '\y(\(([^)]*)\))?') AS m) x
+$$;
+
+-- The columns of a table as the generators need them. `encoding` is a format string for the value in a record, its
+-- argument the row's alias: timestamps in UTC with six digits, numeric as text, whatever the session's settings.
+CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
+  name text, type_name text, encoding text, comparable text, is_system boolean, is_writable boolean, is_sensitive boolean,
+  default_expression text, needs_settings boolean, ordinal integer
+) LANGUAGE sql STABLE AS $$
+  SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
+    CASE WHEN a.atttypid IN ('timestamptz'::regtype) THEN format('to_char(%%1$s.%I AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"'')', a.attname)
+         WHEN a.atttypid = 'timestamp'::regtype THEN format('to_char(%%1$s.%I, ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"'')', a.attname)
+         WHEN a.atttypid = 'numeric'::regtype THEN format('%%1$s.%I::text', a.attname)
+         WHEN a.atttypid = 'numeric[]'::regtype THEN format('%%1$s.%I::text[]', a.attname)
+         ELSE format('%%1$s.%I', a.attname) END,
+    -- json, xml and the like have no equality; their text has.
+    CASE WHEN EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprcanhash AND o.oprleft = t.typbasetype_or_self)
+           OR t.typtype = 'e' OR t.typcategory = 'A'
+         THEN format('%%1$s.%I', a.attname) ELSE format('%%1$s.%I::text', a.attname) END,
+    a.attname IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
+    a.attgenerated = '' AND a.attidentity <> 'a'
+      AND a.attname NOT IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
+    comment_tag(col_description(a.attrelid, a.attnum), 'sensitive') IS NOT NULL,
+    CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+    a.atttypid NOT IN ('uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'int2'::regtype, 'int4'::regtype,
+      'int8'::regtype, 'numeric'::regtype, 'bool'::regtype, 'date'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype,
+      'json'::regtype, 'jsonb'::regtype, 'uuid[]'::regtype, 'text[]'::regtype, 'varchar[]'::regtype) AND t.typtype <> 'e',
+    -- In a record: its keys first, then its fields, what the system keeps last.
+    CASE a.attname WHEN 'id' THEN 1 WHEN 'organization_id' THEN 2 WHEN 'branch_id' THEN 3
+      WHEN 'version' THEN 10001 WHEN 'created_at' THEN 10002 WHEN 'updated_at' THEN 10003 WHEN 'updated_by' THEN 10004
+      ELSE 3 + a.attnum END
+  FROM pg_attribute a
+  JOIN (SELECT oid, typtype, typcategory, CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS typbasetype_or_self FROM pg_type) t ON t.oid = a.atttypid
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+
+-- The expression that makes a record of the row `p_alias`: the one encoding, used by encode_record and by the captures.
+CREATE FUNCTION encoding_of(p_table regclass, p_alias text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT format('(SELECT row_to_json(x) FROM (SELECT %s) x)',
+    string_agg(format(encoding, p_alias) || format(' AS %I', name), ', ' ORDER BY ordinal))
+  FROM table_columns(p_table)
+  WHERE NOT is_sensitive AND name NOT IN ('last_mutation_id', 'field_clocks')
+$$;
+
+CREATE FUNCTION changed_of(p_table regclass, p_new text, p_old text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT format('array_remove(ARRAY[%s]::text[], NULL)', string_agg(
+    format('CASE WHEN %s IS DISTINCT FROM %s THEN %L END', format(comparable, p_new), format(comparable, p_old), name), ', ' ORDER BY ordinal))
+  FROM table_columns(p_table) WHERE NOT is_system AND NOT is_sensitive
+$$;
+
+-- JSON text of the previous values of the changed fields. Put together as text: eight times as fast as an aggregate.
+CREATE FUNCTION previous_of(p_table regclass, p_new text, p_old text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT format('(''{'' || concat_ws('','', %s) || ''}'')::json', string_agg(
+    format('CASE WHEN %s IS DISTINCT FROM %s THEN %L || coalesce(to_json(%s)::text, ''null'') END',
+      format(comparable, p_new), format(comparable, p_old), to_json(name)::text || ':', format(encoding, p_old)), ', ' ORDER BY ordinal))
+  FROM table_columns(p_table) WHERE NOT is_system AND NOT is_sensitive
+$$;
+
+-- Settings under which the generated functions give the same bytes in every session.
+CREATE FUNCTION settings_of(p_table regclass) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT 'SET search_path = public, pg_temp' || CASE WHEN bool_or(needs_settings)
+    THEN ' SET "TimeZone" = ''UTC'' SET "IntervalStyle" = ''iso_8601'' SET extra_float_digits = 1 SET bytea_output = ''hex''' ELSE '' END
+  FROM table_columns(p_table)
+$$;
+
+CREATE FUNCTION generate_encoding(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE FUNCTION public.encode_record(r %s) RETURNS json LANGUAGE sql STABLE %s AS %L',
+    p_table, CASE WHEN settings_of(p_table) LIKE '%TimeZone%' THEN settings_of(p_table) ELSE '' END,
+    'SELECT ' || encoding_of(p_table, 'r'));
+END $$;
+
+-- Before a row is written: version, times, and the clocks of what changed. A write that comes through write_mutations
+-- has a new last_mutation_id and brings its clocks; every other one is stamped by the server.
+CREATE FUNCTION generate_stamping(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
+BEGIN
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
+    v_name || '_stamp', format($body$
+DECLARE v_version bigint; v_clocks jsonb;
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    DELETE FROM tombstones t WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id
+      RETURNING t.version, t.field_clocks || jsonb_build_object('*', jsonb_build_array(t.clock)) INTO v_version, v_clocks;
+    NEW.version := coalesce(v_version, 0) + 1;
+    NEW.created_at := coalesce(NEW.created_at, clock_timestamp());
+    NEW.updated_at := clock_timestamp();
+    IF NEW.last_mutation_id IS NULL THEN
+      NEW.updated_by := coalesce(NEW.updated_by, local_setting('actor')::uuid);
+      NEW.field_clocks := jsonb_build_object('*', jsonb_build_array(next_clock(latest_clock(v_clocks), now_ms()), NEW.version, NEW.updated_by));
+    END IF;
+    RETURN NEW;
+  END IF;
+  IF NEW.id <> OLD.id OR NEW.organization_id <> OLD.organization_id THEN
+    RAISE EXCEPTION 'record_moved: id and organization_id of a record in %1$s cannot change'
+      USING ERRCODE = 'BL002', HINT = 'Delete the record and insert another.';
+  END IF;
+  NEW.version := OLD.version + 1;
+  NEW.created_at := OLD.created_at;
+  NEW.updated_at := clock_timestamp();
+  IF NEW.last_mutation_id IS NOT DISTINCT FROM OLD.last_mutation_id THEN
+    NEW.last_mutation_id := NULL;
+    IF NEW.updated_by IS NOT DISTINCT FROM OLD.updated_by THEN NEW.updated_by := local_setting('actor')::uuid; END IF;
+    NEW.field_clocks := stamp_fields(OLD.field_clocks, %2$s,
+      next_clock(latest_clock(OLD.field_clocks), now_ms()), NEW.version, NEW.updated_by);
+  END IF;
+  RETURN NEW;
+END $body$, v_name, changed_of(p_table, 'NEW', 'OLD')));
+END $$;
+
+-- After a statement: its rows go to the log, its transaction to `commits`.
+CREATE FUNCTION generate_capture(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
+  v_frame text := $frame$
+DECLARE
+  v_annotations jsonb := coalesce(local_setting('annotations'), '{}')::jsonb;
+  v_unit text := coalesce(local_setting('unit'), pg_current_xact_id()::text);
+  v_day date := (now() AT TIME ZONE 'UTC')::date;
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'isolation_level_refused: tracked tables are written at READ COMMITTED, not at %%', upper(current_setting('transaction_isolation'))
+      USING ERRCODE = 'BL001', HINT = 'Begin the transaction with: BEGIN ISOLATION LEVEL READ COMMITTED';
+  END IF;
+  IF NOT EXISTS (SELECT FROM %2$s) THEN RETURN NULL; END IF;
+  %5$s
+  WITH counted AS (SELECT organization_id, count(*)::int AS n FROM %2$s GROUP BY organization_id),
+  reserved AS (
+    INSERT INTO commits AS c (transaction_id, organization_id, size, logged_on)
+    SELECT pg_current_xact_id(), organization_id, n, v_day FROM counted
+    ON CONFLICT (transaction_id, organization_id) DO UPDATE SET size = c.size + excluded.size
+    RETURNING c.organization_id, c.size)
+  INSERT INTO changes (organization_id, transaction_id, ordinal, logged_on, collection, record_id, operation, version,
+    record, changed, previous, clock, actor_id, mutation_id, unit, overwrote)
+  SELECT r.organization_id, pg_current_xact_id(), r.size - k.n + row_number() OVER (PARTITION BY r.organization_id ORDER BY %3$s.id),
+    v_day, %1$L, %3$s.id, %4$s
+  FROM reserved r JOIN counted k USING (organization_id) JOIN %2$s %3$s USING (organization_id) %6$s;
+  IF local_setting('wakes') IS DISTINCT FROM 'off' THEN PERFORM pg_notify('branchline_log', ''); END IF;
+  RETURN NULL;
+END $frame$;
+  v_operation text; v_body text;
+BEGIN
+  FOREACH v_operation IN ARRAY ARRAY['insert', 'update', 'delete'] LOOP
+    v_body := CASE v_operation
+      WHEN 'insert' THEN format(v_frame, v_name, 'new_rows', 'n',
+        format($s$'insert', n.version, %s, '{}', '{}', n.field_clocks -> '*' ->> 0, n.updated_by, n.last_mutation_id,
+          coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit), NULL$s$, encoding_of(p_table, 'n')),
+        -- The row was deleted while this insert waited for its key: it would start again from version 1.
+        format($s$IF EXISTS (SELECT FROM new_rows n JOIN tombstones t ON t.organization_id = n.organization_id AND t.collection = %L AND t.record_id = n.id) THEN
+    RAISE EXCEPTION 'the record was deleted at this moment; try again' USING ERRCODE = 'serialization_failure';
+  END IF;$s$, v_name), '')
+      WHEN 'update' THEN format(v_frame, v_name, 'new_rows', 'n',
+        format($s$'update', n.version, %s, %s, %s, coalesce(s.clock, next_clock(latest_clock(n.field_clocks), now_ms())),
+          n.updated_by, n.last_mutation_id, coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
+          (v_annotations -> n.last_mutation_id::text -> 'overwrote')::json$s$,
+          encoding_of(p_table, 'n'), changed_of(p_table, 'n', 'o'), previous_of(p_table, 'n', 'o')),
+        '', $s$JOIN old_rows o ON o.organization_id = n.organization_id AND o.id = n.id
+    CROSS JOIN LATERAL (SELECT max((value ->> 0) COLLATE "C") AS clock FROM jsonb_each(n.field_clocks) WHERE (value ->> 1)::bigint = n.version) s$s$)
+      ELSE format(v_frame, v_name, 'old_rows', 'o',
+        format($s$'delete', o.version + 1, %s, '{}', '{}',
+          coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())), local_setting('actor')::uuid,
+          local_setting('mutation')::uuid, v_unit, NULL$s$, encoding_of(p_table, 'o')),
+        format($s$INSERT INTO tombstones AS t (organization_id, collection, record_id, version, clock, field_clocks, record, deleted_by)
+    SELECT o.organization_id, %L, o.id, o.version + 1, coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())),
+      o.field_clocks, %s, local_setting('actor')::uuid
+    FROM old_rows o JOIN organizations g ON g.id = o.organization_id
+    ON CONFLICT (organization_id, collection, record_id) DO UPDATE SET version = excluded.version, clock = excluded.clock,
+      field_clocks = excluded.field_clocks, record = excluded.record, deleted_by = excluded.deleted_by, deleted_at = excluded.deleted_at;$s$,
+          v_name, encoding_of(p_table, 'o')), '')
+    END;
+    EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql %s AS %L',
+      v_name || '_capture_' || v_operation, settings_of(p_table), v_body);
+  END LOOP;
+END $$;
+
+-- The one function that writes mutations of this table. p_mutations: the elements of write_mutations for one
+-- organisation, each record at most once. Rights are read with the rows, in the same statement.
+CREATE FUNCTION generate_writing(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
+  v_columns text[] := ARRAY(SELECT name FROM table_columns(p_table) WHERE is_writable ORDER BY ordinal);
+  v_insert text; v_values text; v_set text; v_defaults text; v_branch boolean := 'branch_id' = ANY (v_columns);
+BEGIN
+  SELECT coalesce(string_agg(format(', %I', c), ''), ''), coalesce(string_agg(format(', r.%I', c), ''), ''),
+    coalesce(string_agg(format(', %1$I = r.%1$I', c), ''), '') INTO v_insert, v_values, v_set FROM unnest(v_columns) c;
+  SELECT coalesce(string_agg(format('%L, %s', name, default_expression), ', '), '') INTO v_defaults
+    FROM table_columns(p_table) WHERE is_writable AND default_expression IS NOT NULL;
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
+    v_name || '_write', format($body$
+DECLARE
+  v_organization uuid := current_organization();
+  v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
+  v_missing mutation_result[]; m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_clock text; v_result mutation_result;
+BEGIN
+  IF v_operations <> '{insert}' THEN
+    -- All rows first and in one order, so that two batches cannot deadlock.
+    PERFORM FROM %1$s t WHERE t.organization_id = v_organization
+      AND t.id IN (SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e) ORDER BY t.id FOR NO KEY UPDATE;
+  END IF;
+
+  IF 'insert' = ANY (v_operations) THEN
+    RETURN QUERY
+    WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'insert'),
+    placed AS (
+      SELECT m.*, %6$s AS values, x.version AS dead_version, x.clock AS dead_clock, coalesce(m.clock, next_clock(x.clock, now_ms())) AS effective
+      FROM m LEFT JOIN tombstones x ON x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id),
+    judged AS MATERIALIZED (
+      SELECT p.*, CASE WHEN NOT p.writes OR NOT %7$s THEN 'forbidden'
+        WHEN p.effective <= p.dead_clock COLLATE "C" THEN 'beaten' ELSE 'write' END AS verdict
+      FROM placed p),
+    annotated AS (SELECT set_config('branchline.annotations', jsonb_object_agg(j.mutation_id, jsonb_build_object('unit', j.unit))::text, true) FROM judged j),
+    inserted AS (
+      INSERT INTO %1$s AS t (organization_id, id, updated_by, last_mutation_id, field_clocks%3$s)
+      SELECT v_organization, j.id, j.user_id, j.mutation_id,
+        jsonb_build_object('*', jsonb_build_array(j.effective, coalesce(j.dead_version, 0) + 1, j.user_id))%4$s
+      FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, generated.%9$I() || j.values) r
+      WHERE j.verdict = 'write' ORDER BY j.id
+      ON CONFLICT (organization_id, id) DO NOTHING
+      RETURNING t.id, t.version, encode_record(t) AS record)
+    SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' WHEN j.verdict = 'beaten' THEN 'merged' ELSE 'rejected' END,
+      coalesce(i.version, j.dead_version), j.effective, CASE WHEN j.want_record THEN i.record END,
+      CASE WHEN j.verdict = 'beaten' THEN lost_to_delete(j.fields, v_organization, %2$L, j.id) END,
+      CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL AND j.verdict = 'write' THEN 'id_taken' END, NULL::text, NULL::jsonb
+    FROM judged j LEFT JOIN inserted i ON i.id = j.id;
+  END IF;
+
+  IF 'update' = ANY (v_operations) THEN
+    v_missing := '{}';
+    FOR v_result IN
+      WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'update'),
+      target AS (
+        SELECT m.*, t AS before, t.id AS found, t.version AS old_version, t.field_clocks, encode_record(t)::jsonb AS old_record,
+          coalesce(m.clock, next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
+          CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
+            WHEN NOT m.writes OR NOT %11$s OR NOT %12$s THEN 'forbidden'
+            WHEN m.mode = 'strict' AND m.base_version IS DISTINCT FROM t.version THEN 'version_mismatch' ELSE 'write' END AS verdict
+        FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id),
+      judged AS MATERIALIZED (
+        SELECT g.*, (f).winners, (f).lost, (f).overwrote, (f).clocks FROM (
+          SELECT target.*, merge_fields(old_record, field_clocks, fields, effective, base_version, user_id, old_version + 1) AS f FROM target) g),
+      annotated AS (SELECT set_config('branchline.annotations', jsonb_object_agg(j.mutation_id,
+          CASE WHEN j.overwrote IS NULL THEN jsonb_build_object('unit', j.unit) ELSE jsonb_build_object('unit', j.unit, 'overwrote', j.overwrote) END)::text, true)
+        FROM judged j),
+      updated AS (
+        UPDATE %1$s AS t SET updated_by = j.user_id, last_mutation_id = j.mutation_id, field_clocks = j.clocks%5$s
+        FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(j.before, j.winners) r
+        WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id
+        RETURNING t.id, t.version, encode_record(t) AS record)
+      SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
+        coalesce(u.version, j.old_version), j.effective,
+        CASE WHEN j.verdict = 'version_mismatch' THEN j.old_record::json WHEN j.verdict = 'write' AND j.want_record THEN coalesce(u.record, j.old_record::json) END,
+        j.lost, nullif(j.verdict, 'write'), NULL::text, NULL::jsonb
+      FROM judged j LEFT JOIN updated u ON u.id = j.id
+    LOOP
+      IF v_result.code = 'missing' THEN v_missing := v_missing || v_result; ELSE RETURN NEXT v_result; END IF;
+    END LOOP;
+    -- Updates of deleted records: a later one revives it, an earlier one merges into the tombstone.
+    FOR m IN SELECT u.* FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal IN (SELECT x.ordinal FROM unnest(v_missing) x) ORDER BY u.id LOOP
+      v_result := ROW(m.ordinal, 'rejected', NULL, m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id FOR UPDATE;
+      IF FOUND AND m.clock IS NOT NULL THEN
+        v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
+        IF NOT m.writes OR NOT %13$s OR NOT %14$s THEN
+          v_result.code := 'forbidden';
+        ELSIF m.mode = 'strict' THEN
+          v_result.code := 'version_mismatch';
+        ELSE
+          v_merge := merge_fields(v_dead.record::jsonb, v_dead.field_clocks, m.fields, m.clock, m.base_version, m.user_id, v_dead.version + 1);
+          v_row := jsonb_populate_record(v_row, v_merge.winners);
+          v_result.code := NULL;
+          IF m.clock COLLATE "C" > v_dead.clock THEN
+            PERFORM set_config('branchline.annotations', jsonb_build_object(m.mutation_id, jsonb_build_object('unit', m.unit))::text, true);
+            INSERT INTO %1$s AS t (organization_id, id, created_at, updated_by, last_mutation_id, field_clocks%3$s)
+            SELECT v_organization, m.id, v_row.created_at, m.user_id, m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
+            RETURNING t.version, encode_record(t) INTO v_result.version, v_result.record;
+            v_result.status := CASE WHEN v_merge.lost IS NULL THEN 'applied' ELSE 'merged' END;
+            v_result.lost := v_merge.lost;
+            IF NOT m.want_record THEN v_result.record := NULL; END IF;
+          ELSE
+            UPDATE tombstones x SET field_clocks = v_merge.clocks, record = encode_record(v_row)
+              WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id;
+            v_result.status := 'merged';
+            v_result.version := v_dead.version;
+            v_result.lost := lost_to_delete(m.fields, v_organization, %2$L, m.id);
+          END IF;
+        END IF;
+      END IF;
+      RETURN NEXT v_result;
+    END LOOP;
+  END IF;
+
+  -- Deletes one by one: cascades carry no mutation of their own, so who and which is said by settings.
+  IF 'delete' = ANY (v_operations) THEN
+    FOR m IN SELECT * FROM mutations_of(p_mutations, v_organization) d WHERE d.operation = 'delete' ORDER BY d.id LOOP
+      v_result := ROW(m.ordinal, 'rejected', NULL, m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      SELECT * INTO v_row FROM %1$s t WHERE t.organization_id = v_organization AND t.id = m.id FOR UPDATE;
+      IF NOT FOUND THEN
+        UPDATE tombstones x SET clock = greatest(x.clock, m.clock COLLATE "C")
+          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id AND m.clock IS NOT NULL AND m.writes
+          RETURNING x.version INTO v_result.version;
+        IF FOUND THEN v_result.status := 'applied'; v_result.code := NULL; END IF;
+      ELSIF NOT %15$s THEN
+        NULL;
+      ELSIF NOT m.writes OR NOT %13$s THEN
+        v_result.code := 'forbidden';
+      ELSIF m.mode = 'strict' AND m.base_version IS DISTINCT FROM v_row.version THEN
+        v_result.code := 'version_mismatch';
+        v_result.version := v_row.version;
+        v_result.record := encode_record(v_row);
+      ELSE
+        v_clock := coalesce(m.clock, next_clock(latest_clock(v_row.field_clocks), now_ms()));
+        v_result.clock := v_clock;
+        v_result.code := NULL;
+        IF v_clock COLLATE "C" < latest_clock(v_row.field_clocks) THEN
+          v_result.status := 'merged';
+          v_result.version := v_row.version;
+          v_result.lost := lost_delete(v_row.field_clocks);
+        ELSE
+          PERFORM set_config('branchline.actor', m.user_id::text, true), set_config('branchline.mutation', m.mutation_id::text, true),
+            set_config('branchline.unit', m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.annotations', '', true);
+          DELETE FROM %1$s t WHERE t.organization_id = v_organization AND t.id = m.id;
+          PERFORM set_config('branchline.actor', '', true), set_config('branchline.mutation', '', true),
+            set_config('branchline.unit', '', true), set_config('branchline.clock', '', true);
+          v_result.status := 'applied';
+          v_result.version := v_row.version + 1;
+        END IF;
+      END IF;
+      RETURN NEXT v_result;
+    END LOOP;
+  END IF;
+END $body$,
+    p_table, v_name, v_insert, v_values, v_set,
+    CASE WHEN v_branch THEN $s$CASE WHEN cardinality(m.branch_ids) = 1 AND NOT m.fields ? 'branch_id' THEN m.fields || jsonb_build_object('branch_id', m.branch_ids[1]) ELSE m.fields END$s$ ELSE 'm.fields' END,
+    CASE WHEN v_branch THEN $s$coalesce(p.branch_ids IS NULL OR (p.values ->> 'branch_id')::uuid = ANY (p.branch_ids), false)$s$ ELSE 'true' END,
+    NULL, v_name || '_defaults',
+    CASE WHEN v_branch THEN 'coalesce(m.reads_all OR t.branch_id IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
+    CASE WHEN v_branch THEN 'coalesce(m.branch_ids IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
+    CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
+    CASE WHEN v_branch THEN 'coalesce(m.branch_ids IS NULL OR v_row.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
+    CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
+    CASE WHEN v_branch THEN 'coalesce(m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END
+  ));
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS %L',
+    v_name || '_defaults', 'SELECT jsonb_build_object(' || v_defaults || ')');
+END $$;
+
+CREATE FUNCTION generate_functions(p_table regclass) RETURNS void LANGUAGE sql AS $$
+  SELECT public.generate_encoding(p_table);
+  SELECT public.generate_stamping(p_table);
+  SELECT public.generate_capture(p_table);
+  SELECT public.generate_writing(p_table);
+$$;
+
+CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'truncate_refused: % is tracked, and TRUNCATE cannot be captured', TG_TABLE_NAME
+    USING ERRCODE = 'BL004', HINT = 'Use DELETE.';
+END $$;
+
+-- Statement triggers see only statements that name their own table, so every partition carries them too.
+CREATE FUNCTION create_capture_triggers(p_table regclass, p_collection text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE TRIGGER branchline_capture_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION generated.%I()', p_table, p_collection || '_capture_insert');
+  EXECUTE format('CREATE OR REPLACE TRIGGER branchline_capture_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION generated.%I()', p_table, p_collection || '_capture_update');
+  EXECUTE format('CREATE OR REPLACE TRIGGER branchline_capture_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION generated.%I()', p_table, p_collection || '_capture_delete');
+  EXECUTE format('CREATE OR REPLACE TRIGGER branchline_refuse_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_truncate()', p_table);
+END $$;
+
+-- Makes a table part of the system: a collection in the API, the gateway and the documentation within seconds, its
+-- writes in the log, whoever makes them. The table needs `organization_id uuid` and `id uuid`; the rest is added.
+-- Rows that it has already are logged as inserts. Called again, it brings the generated code up to date.
+CREATE FUNCTION track(p_table regclass) RETURNS text LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+  v_name text; v_schema text; v_kind "char"; v_bad text; v_partition regclass; v_known boolean; v_rows bigint;
+BEGIN
+  SELECT c.relname, n.nspname, c.relkind INTO v_name, v_schema, v_kind
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p_table;
+  IF v_schema <> 'public' OR v_kind NOT IN ('r', 'p') THEN
+    RAISE EXCEPTION 'cannot track %: expected a table in schema public', p_table USING ERRCODE = 'BL005';
+  END IF;
+  IF v_name !~ '^[a-z][a-z0-9_]{0,39}$' OR v_name IN ('auth', 'sync', 'changes', 'overwritten', 'client-config', 'commits', 'history', 'tombstones', 'mutations',
+      'epochs', 'sessions', 'users', 'organizations', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
+    RAISE EXCEPTION 'cannot track %: expected a name of lower-case letters, digits and _ (at most 40) that the system does not use itself', p_table USING ERRCODE = 'BL005';
+  END IF;
+  SELECT string_agg(format('%s %s', want.name, 'uuid'), ', ') INTO v_bad FROM (VALUES ('organization_id'), ('id')) want(name)
+    WHERE NOT EXISTS (SELECT FROM table_columns(p_table) c WHERE c.name = want.name AND c.type_name = 'uuid');
+  IF v_bad IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot track %: expected the columns %', p_table, v_bad USING ERRCODE = 'BL005';
+  END IF;
+  SELECT string_agg(name, ', ') INTO v_bad FROM table_columns(p_table) WHERE name !~ '^[a-z_][a-z0-9_]*$';
+  IF v_bad IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot track %: column names are lower-case letters, digits and _; these are not: %', p_table, v_bad USING ERRCODE = 'BL005';
+  END IF;
+
+  v_known := EXISTS (SELECT FROM tracked_tables WHERE table_oid = p_table);
+  PERFORM set_config('branchline.tracking', 'on', true);
+  IF NOT v_known THEN
+    DELETE FROM tracked_tables WHERE collection = v_name;
+    INSERT INTO tracked_tables (table_oid, collection) VALUES (p_table, v_name);
+    EXECUTE format('ALTER TABLE %s
+      ALTER organization_id SET NOT NULL, ALTER id SET NOT NULL, ALTER id SET DEFAULT uuidv7(),
+      ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1,
+      ADD COLUMN IF NOT EXISTS created_at timestamptz NOT NULL DEFAULT now(),
+      ADD COLUMN IF NOT EXISTS updated_at timestamptz NOT NULL DEFAULT now(),
+      ADD COLUMN IF NOT EXISTS updated_by uuid,
+      ADD COLUMN IF NOT EXISTS last_mutation_id uuid,
+      ADD COLUMN IF NOT EXISTS field_clocks jsonb NOT NULL DEFAULT ''{}''', p_table);
+    IF NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = p_table AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 2
+        AND (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a WHERE a.attrelid = p_table AND a.attnum = ANY (i.indkey)) = '{id,organization_id}') THEN
+      EXECUTE format('ALTER TABLE %s ADD UNIQUE (organization_id, id)', p_table);
+    END IF;
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', p_table);
+    EXECUTE format('CREATE POLICY branchline_organization ON %s USING (organization_id = current_organization())', p_table);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO branchline_api', p_table);
+    EXECUTE format('GRANT SELECT ON %s TO branchline_gateway', p_table);
+  END IF;
+  PERFORM generate_functions(p_table);
+  EXECUTE format('CREATE OR REPLACE TRIGGER zz_branchline_stamp BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION generated.%I()', p_table, v_name || '_stamp');
+  PERFORM create_capture_triggers(p_table, v_name);
+  FOR v_partition IN SELECT relid FROM pg_partition_tree(p_table) WHERE relid <> p_table LOOP
+    PERFORM create_capture_triggers(v_partition, v_name);
+  END LOOP;
+  IF NOT v_known THEN
+    EXECUTE format('SELECT count(*) FROM %s', p_table) INTO v_rows;
+    IF v_rows > 0 THEN PERFORM log_existing_rows(p_table, v_name); END IF;
+  END IF;
+  PERFORM set_config('branchline.tracking', '', true);
+  PERFORM pg_notify('branchline_schema', '');
+  RETURN format('%s is tracked', v_name);
+END $$;
+
+-- Rows older than the tracking of their table enter the log as inserts.
+CREATE FUNCTION log_existing_rows(p_table regclass, p_collection text) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  EXECUTE format('UPDATE %s SET field_clocks = jsonb_build_object(''*'', jsonb_build_array(next_clock(NULL, now_ms()), 1, NULL)) WHERE field_clocks = ''{}''', p_table);
+END $$;
+
+CREATE FUNCTION untrack(p_table regclass) RETURNS text LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table); v_part regclass; v_suffix text;
+BEGIN
+  IF v_name IS NULL THEN RAISE EXCEPTION '% is not tracked', p_table USING ERRCODE = 'BL005'; END IF;
+  FOR v_part IN SELECT p_table UNION SELECT relid FROM pg_partition_tree(p_table) LOOP
+    FOREACH v_suffix IN ARRAY ARRAY['capture_insert', 'capture_update', 'capture_delete', 'refuse_truncate'] LOOP
+      EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', 'branchline_' || v_suffix, v_part);
+    END LOOP;
+  END LOOP;
+  EXECUTE format('DROP TRIGGER IF EXISTS zz_branchline_stamp ON %s', p_table);
+  EXECUTE format('DROP POLICY IF EXISTS branchline_organization ON %s', p_table);
+  EXECUTE format('REVOKE ALL ON %s FROM branchline_api, branchline_gateway', p_table);
+  EXECUTE format('DROP FUNCTION public.encode_record(%s)', p_table);
+  FOREACH v_suffix IN ARRAY ARRAY['_stamp()', '_capture_insert()', '_capture_update()', '_capture_delete()', '_write(jsonb)', '_defaults()'] LOOP
+    EXECUTE format('DROP FUNCTION generated.%I%s', v_name || split_part(v_suffix, '(', 1), '(' || split_part(v_suffix, '(', 2));
+  END LOOP;
+  DELETE FROM tracked_tables WHERE table_oid = p_table;
+  RETURN format('%s is no longer tracked', v_name);
+END $$;
+
+-- Keeps the generated code with the tables: ALTER TABLE, COMMENT and new partitions are followed as they happen.
+CREATE FUNCTION follow_ddl() RETURNS event_trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_table oid; v_collection text; v_partition oid;
+BEGIN
+  IF local_setting('tracking') = 'on' THEN RETURN; END IF;
+  FOR v_table IN SELECT DISTINCT t.table_oid FROM pg_event_trigger_ddl_commands() d JOIN tracked_tables t ON t.table_oid = d.objid WHERE d.classid = 'pg_class'::regclass LOOP
+    PERFORM set_config('branchline.tracking', 'on', true);
+    PERFORM generate_functions(v_table);
+    PERFORM set_config('branchline.tracking', '', true);
+  END LOOP;
+  FOR v_partition, v_collection IN
+    SELECT DISTINCT p.relid::oid, t.collection FROM tracked_tables t
+    CROSS JOIN LATERAL pg_partition_tree(t.table_oid) p
+    WHERE p.relid <> t.table_oid AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = p.relid AND g.tgname = 'branchline_capture_insert')
+  LOOP
+    PERFORM set_config('branchline.tracking', 'on', true);
+    PERFORM create_capture_triggers(v_partition, v_collection);
+    PERFORM set_config('branchline.tracking', '', true);
+  END LOOP;
+END $$;
+
+-- Event triggers are a superuser's. Without one, run SELECT track(table) again after DDL; `branchline doctor` says when.
+DO $$ BEGIN
+  IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    CREATE EVENT TRIGGER branchline_follow_ddl ON ddl_command_end
+      WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'CREATE TABLE') EXECUTE FUNCTION follow_ddl();
+  END IF;
+END $$;
+
+-- 7 numbering -----------------------------------------------------------------------------------------------------
+
+-- At commit, once for each organisation that the transaction touched: take the organisation's lock, which is held until
+-- the commit is visible, and map the transaction to the next range of offsets (I1). The lock covers one small row.
+-- The first firing numbers them all, in one order over all transactions, so two that touch the same ones cannot deadlock.
+CREATE FUNCTION number_commits() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_commit record; v_next bigint;
+BEGIN
+  FOR v_commit IN SELECT organization_id, hashtextextended(organization_id::text, 0) AS lock_key FROM commits
+      WHERE transaction_id = pg_current_xact_id() AND first_offset IS NULL ORDER BY lock_key, organization_id LOOP
+    PERFORM pg_advisory_xact_lock(v_commit.lock_key);
+    SELECT first_offset + size INTO v_next FROM commits
+      WHERE organization_id = v_commit.organization_id AND first_offset IS NOT NULL ORDER BY first_offset DESC LIMIT 1;
+    UPDATE commits SET first_offset = coalesce(v_next, 1), numbered_at = clock_timestamp()
+      WHERE transaction_id = pg_current_xact_id() AND organization_id = v_commit.organization_id;
+  END LOOP;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER number_commits AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION number_commits();
+
+-- 8 writing -------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION mutations_of(p_mutations jsonb, p_organization uuid) RETURNS TABLE (
+  ordinal integer, user_id uuid, mutation_id uuid, id uuid, operation text, fields jsonb, base_version bigint, clock text, mode text,
+  unit text, want_record boolean, branch_ids uuid[], reads_all boolean, writes boolean
+) LANGUAGE sql STABLE AS $$
+  SELECT x.*, a.branch_ids, coalesce(a.reads = 'all' OR a.branch_ids IS NULL, false), coalesce(a.role <> 'viewer', false)
+  FROM jsonb_to_recordset(p_mutations) AS x(ordinal integer, user_id uuid, mutation_id uuid, id uuid, operation text, fields jsonb,
+    base_version bigint, clock text, mode text, unit text, want_record boolean)
+  LEFT JOIN organization_members a ON a.organization_id = p_organization AND a.user_id = x.user_id AND a.disabled_at IS NULL
+$$;
+
+CREATE FUNCTION lost_to_delete(p_fields jsonb, p_organization uuid, p_collection text, p_record uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_agg(jsonb_build_object('field', f.key, 'mine', f.value, 'theirs', NULL, 'by', x.deleted_by, 'at_ms', left(x.clock, 13)::bigint) ORDER BY f.key)
+  FROM tombstones x CROSS JOIN LATERAL jsonb_each(p_fields) f
+  WHERE x.organization_id = p_organization AND x.collection = p_collection AND x.record_id = p_record
+$$;
+
+-- A delete that is older than the newest field: the record stays. `*` is the whole record.
+CREATE FUNCTION lost_delete(p_clocks jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT jsonb_build_array(jsonb_build_object('field', '*', 'mine', NULL, 'theirs', NULL, 'by', value ->> 2, 'at_ms', left(value ->> 0, 13)::bigint))
+  FROM jsonb_each(p_clocks) ORDER BY (value ->> 0) COLLATE "C" DESC LIMIT 1
+$$;
+
+-- Mutations of one record follow each other in waves; within a wave, collections and records come in one order.
+CREATE FUNCTION apply_waves(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_collection text; v_part jsonb;
+BEGIN
+  FOR v_collection, v_part IN
+    SELECT collection, jsonb_agg(e) FROM (
+      SELECT e, e ->> 'collection' AS collection, row_number() OVER (PARTITION BY e ->> 'collection', e ->> 'id' ORDER BY n) AS wave
+      FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS x(e, n)) w
+    GROUP BY wave, collection ORDER BY wave, collection
+  LOOP
+    RETURN QUERY EXECUTE format('SELECT * FROM generated.%I($1)', v_collection || '_write') USING v_part;
+  END LOOP;
+END $$;
+
+-- A failing mutation never fails its neighbours: on an error the slice is halved until the bad ones stand alone.
+CREATE FUNCTION apply_slice(p_mutations jsonb) RETURNS mutation_result[] LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_half integer := jsonb_array_length(p_mutations) / 2; v_state text; v_constraint text; v_column text; v_message text;
+BEGIN
+  RETURN ARRAY(SELECT r FROM apply_waves(p_mutations) r);
+EXCEPTION WHEN OTHERS THEN
+  -- Deadlocks, lost connections and full disks are not the mutation's fault.
+  IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX', '54') THEN RAISE; END IF;
+  IF v_half = 0 THEN
+    GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_constraint = CONSTRAINT_NAME, v_column = COLUMN_NAME, v_message = MESSAGE_TEXT;
+    RETURN ARRAY[ROW((p_mutations -> 0 ->> 'ordinal')::integer, 'rejected', NULL, NULL, NULL, NULL,
+      CASE v_state WHEN '23505' THEN 'conflict' WHEN '23503' THEN 'foreign_key' WHEN '42501' THEN 'forbidden' ELSE 'invalid' END,
+      coalesce(nullif(v_column, ''), nullif(v_constraint, ''), v_message), NULL)::mutation_result];
+  END IF;
+  RETURN apply_slice(jsonb_path_query_array(p_mutations, '$[0 to $n]', jsonb_build_object('n', v_half - 1)))
+      || apply_slice(jsonb_path_query_array(p_mutations, '$[$n to last]', jsonb_build_object('n', v_half)));
+END $$;
+
+-- The one way in for the API. p_batch: an array of {ordinal, organization_id, user_id, mutation_id, collection, id,
+-- operation, fields, base_version, clock, mode, unit, fingerprint, want_record}; clocks are clamped by the caller.
+-- It answers each ordinal once. Once a transaction, and last: it numbers the commit, so its locks are held from here on.
+CREATE FUNCTION write_mutations(p_batch jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_organization uuid; v_mine jsonb; v_rest jsonb; v_results mutation_result[];
+BEGIN
+  IF local_setting('written') = pg_current_xact_id()::text THEN
+    RAISE EXCEPTION 'write_mutations was called twice in a transaction; it runs once, and last' USING ERRCODE = 'BL003';
+  END IF;
+  PERFORM set_config('branchline.written', pg_current_xact_id()::text, true), set_config('branchline.wakes', 'off', true);
+  FOR v_organization, v_mine IN
+    SELECT (e ->> 'organization_id')::uuid, jsonb_agg(e ORDER BY n) FROM jsonb_array_elements(p_batch) WITH ORDINALITY AS x(e, n) GROUP BY 1 ORDER BY 1
+  LOOP
+    PERFORM set_config('branchline.organization_id', v_organization::text, true);
+    RETURN QUERY
+      SELECT (e ->> 'ordinal')::integer, CASE WHEN s.fingerprint = e ->> 'fingerprint' THEN 'duplicate' ELSE 'rejected' END,
+        (s.answer ->> 'version')::bigint, s.answer ->> 'clock', NULL::json, NULL::jsonb,
+        CASE WHEN s.fingerprint <> e ->> 'fingerprint' THEN 'id_reused' END, NULL::text,
+        CASE WHEN s.fingerprint = e ->> 'fingerprint' THEN s.answer END
+      FROM jsonb_array_elements(v_mine) e JOIN mutations s ON s.organization_id = v_organization
+        AND s.user_id = (e ->> 'user_id')::uuid AND s.mutation_id = (e ->> 'mutation_id')::uuid;
+    IF FOUND THEN
+      SELECT jsonb_agg(e ORDER BY n) INTO v_rest FROM jsonb_array_elements(v_mine) WITH ORDINALITY AS x(e, n)
+        WHERE NOT EXISTS (SELECT FROM mutations s WHERE s.organization_id = v_organization
+          AND s.user_id = (e ->> 'user_id')::uuid AND s.mutation_id = (e ->> 'mutation_id')::uuid);
+    ELSE
+      v_rest := v_mine;
+    END IF;
+    CONTINUE WHEN v_rest IS NULL;
+    v_results := apply_slice(v_rest);
+    INSERT INTO mutations (organization_id, user_id, mutation_id, collection, record_id, fingerprint, answer)
+      SELECT v_organization, (e ->> 'user_id')::uuid, (e ->> 'mutation_id')::uuid, e ->> 'collection', (e ->> 'id')::uuid, e ->> 'fingerprint',
+        jsonb_strip_nulls(jsonb_build_object('status', r.status, 'version', r.version, 'clock', r.clock)) || CASE WHEN r.lost IS NULL THEN '{}' ELSE jsonb_build_object('lost', r.lost) END
+      FROM unnest(v_results) r JOIN jsonb_array_elements(v_rest) e ON (e ->> 'ordinal')::integer = r.ordinal
+      WHERE r.status IN ('applied', 'merged');
+    RETURN QUERY SELECT * FROM unnest(v_results);
+  END LOOP;
+  SET CONSTRAINTS ALL IMMEDIATE;
+END $$;
+
+-- 9 reading -------------------------------------------------------------------------------------------------------
+
+-- The one order of text in lists, cursors and clients: accents and case aside, then by code point. Clients do the same:
+-- x.normalize("NFKD"), marks U+0300 to U+036F removed, lower case. tests/vectors/sort_key.json holds all to it.
+CREATE FUNCTION sort_key(p_text text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT lower(regexp_replace(normalize(p_text, NFKD), '[\u0300-\u036f]', '', 'g') COLLATE "pg_c_utf8") COLLATE "C"
+$$;
+CREATE INDEX clients_by_name ON clients (organization_id, sort_key(name), id);
+CREATE INDEX leads_by_name ON leads (organization_id, sort_key(name), id);
+CREATE INDEX contacts_by_name ON contacts (organization_id, sort_key(last_name), id);
+
+-- What the tracked tables are, from the catalogue and the comments: nothing of it is written a second time elsewhere.
+CREATE FUNCTION catalogue() RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object(
+    'name', t.collection,
+    'description', trim(regexp_replace(coalesce(obj_description(t.table_oid, 'pg_class'), ''), '\s*@\w+(\([^)]*\))?', '', 'g')),
+    'readable_by', comment_tag(obj_description(t.table_oid, 'pg_class'), 'readable'),
+    'writable_by', comment_tag(obj_description(t.table_oid, 'pg_class'), 'writable'),
+    'history', comment_tag(obj_description(t.table_oid, 'pg_class'), 'history') IS NOT NULL,
+    'fields', f.fields) ORDER BY t.collection), '[]')
+  FROM tracked_tables t
+  JOIN pg_class c ON c.oid = t.table_oid
+  CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_object(
+      'name', k.name,
+      'type', CASE
+        WHEN b.typtype = 'e' THEN 'enum'
+        WHEN b.typname IN ('text', 'varchar', 'bpchar', 'citext') THEN 'text'
+        WHEN b.typname IN ('int2', 'int4') THEN 'integer'
+        WHEN b.typname = 'int8' THEN 'bigint'
+        WHEN b.typname IN ('timestamptz', 'timestamp') THEN 'timestamp'
+        WHEN b.typname IN ('json', 'jsonb') THEN 'json'
+        WHEN b.typname IN ('float4', 'float8') THEN 'float'
+        WHEN b.typname = 'bool' THEN 'boolean'
+        WHEN b.typname IN ('uuid', 'numeric', 'date') THEN b.typname::text
+        WHEN b.typname = '_uuid' THEN 'uuid[]'
+        WHEN b.typname IN ('_text', '_varchar') THEN 'text[]'
+        ELSE 'other' END,
+      'bits', CASE b.typname WHEN 'int2' THEN 16 WHEN 'int4' THEN 32 WHEN 'int8' THEN 64 END,
+      'nullable', NOT a.attnotnull,
+      'has_default', k.default_expression IS NOT NULL,
+      'max_length', CASE WHEN b.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
+      'precision', CASE WHEN b.typname = 'numeric' AND a.atttypmod > 4 THEN ((a.atttypmod - 4) >> 16) & 65535 END,
+      'scale', CASE WHEN b.typname = 'numeric' AND a.atttypmod > 4 THEN (a.atttypmod - 4) & 2047 END,
+      'enum_values', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid),
+      'filterable', comment_tag(d.comment, 'filterable') IS NOT NULL OR k.name = 'id',
+      'critical', comment_tag(d.comment, 'critical') IS NOT NULL,
+      'sensitive', k.is_sensitive,
+      'readable_by', comment_tag(d.comment, 'readable'),
+      'writable', k.is_writable,
+      'references', (SELECT r.relname FROM pg_constraint x JOIN pg_class r ON r.oid = x.confrelid
+        WHERE x.conrelid = t.table_oid AND x.contype = 'f' AND a.attnum = x.conkey[cardinality(x.conkey)] ORDER BY r.relname LIMIT 1),
+      'description', trim(regexp_replace(coalesce(d.comment, ''), '\s*@\w+(\([^)]*\))?', '', 'g'))
+    ) ORDER BY k.ordinal) AS fields
+    FROM table_columns(t.table_oid) k
+    JOIN pg_attribute a ON a.attrelid = t.table_oid AND a.attname = k.name
+    JOIN pg_type y ON y.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END
+    CROSS JOIN LATERAL (SELECT col_description(t.table_oid, a.attnum) AS comment) d
+    WHERE k.name NOT IN ('last_mutation_id', 'field_clocks')
+  ) f
+$$;
+
+-- 10 partitions ---------------------------------------------------------------------------------------------------
+
+-- Days of the log from today to p_days_ahead. ATTACH takes a lock that writers do not wait for; CREATE … PARTITION OF would.
+CREATE FUNCTION ensure_log_partitions(p_days_ahead integer DEFAULT 7) RETURNS integer LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_day date; v_name text; v_made integer := 0;
+BEGIN
+  FOR v_day IN SELECT generate_series((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + p_days_ahead, '1 day')::date LOOP
+    v_name := 'changes_' || to_char(v_day, 'YYYY_MM_DD');
+    IF to_regclass('public.' || v_name) IS NULL THEN
+      EXECUTE format('CREATE TABLE public.%I (LIKE public.changes INCLUDING ALL)', v_name);
+      EXECUTE format('ALTER TABLE public.changes ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)', v_name, v_day, v_day + 1);
+      v_made := v_made + 1;
+    END IF;
+  END LOOP;
+  RETURN v_made;
+END $$;
+
+-- The smallest UUID of version 7 that a moment can have: a bound of a month of activity events.
+CREATE FUNCTION uuidv7_floor(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS
+  $$ SELECT rpad(lpad(to_hex((extract(epoch FROM p_at) * 1000)::bigint), 12, '0'), 32, '0')::uuid $$;
+
+CREATE FUNCTION ensure_activity_partitions(p_months_ahead integer DEFAULT 3) RETURNS integer LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_month timestamptz; v_name text; v_made integer := 0;
+BEGIN
+  FOR v_month IN SELECT generate_series(date_trunc('month', now(), 'UTC'), date_trunc('month', now(), 'UTC') + make_interval(months => p_months_ahead), '1 month', 'UTC') LOOP
+    v_name := 'activity_events_' || to_char(v_month AT TIME ZONE 'UTC', 'YYYY_MM');
+    IF to_regclass('public.' || v_name) IS NULL THEN
+      EXECUTE format('CREATE TABLE public.%I (LIKE public.activity_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
+      EXECUTE format('ALTER TABLE public.activity_events ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)', v_name,
+        uuidv7_floor(v_month), uuidv7_floor((v_month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'));
+      PERFORM create_capture_triggers(to_regclass('public.' || v_name), 'activity_events');
+      v_made := v_made + 1;
+    END IF;
+  END LOOP;
+  RETURN v_made;
+END $$;
+
+-- Forgets which offsets the commits before p_day had, a few at a time so that nobody waits; each organisation keeps its
+-- last one, from which its offsets go on. Returns how many went; call again until it is 0, then move the day's partition.
+CREATE FUNCTION prune_commits(p_day date, p_limit integer DEFAULT 5000) RETURNS integer LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS $$
+  WITH old AS (
+    SELECT c.transaction_id, c.organization_id FROM commits c
+    WHERE c.logged_on < p_day AND c.first_offset IS NOT NULL AND EXISTS (
+      SELECT FROM commits later WHERE later.organization_id = c.organization_id AND later.first_offset > c.first_offset)
+    LIMIT p_limit),
+  gone AS (DELETE FROM commits c USING old WHERE c.transaction_id = old.transaction_id AND c.organization_id = old.organization_id RETURNING 1)
+  SELECT count(*)::integer FROM gone
+$$;
+
+-- 11 roles, grants and row-level security --------------------------------------------------------------------------
+-- The roles own nothing, and no function is SECURITY DEFINER. branchline_app is the login; a process takes its own role.
+
+DO $$ DECLARE v_role text; BEGIN
+  FOREACH v_role IN ARRAY ARRAY['branchline_api', 'branchline_gateway', 'branchline_relay'] LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = v_role) THEN EXECUTE format('CREATE ROLE %I NOLOGIN', v_role); END IF;
+  END LOOP;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'branchline_app') THEN CREATE ROLE branchline_app LOGIN NOINHERIT; END IF;
+  GRANT branchline_api, branchline_gateway, branchline_relay TO branchline_app;
+  -- No transaction of ours outlives 30 s; somebody's open one in psql ends after five idle minutes.
+  ALTER ROLE branchline_app SET transaction_timeout = '30s';
+  EXECUTE format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = ''5min''', current_database());
+END $$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public, generated TO branchline_api, branchline_gateway, branchline_relay;
+GRANT SELECT ON organizations, epochs, commits, tracked_tables TO branchline_api, branchline_gateway, branchline_relay;
+GRANT SELECT, INSERT, UPDATE ON users, sessions TO branchline_api;
+GRANT SELECT (id, name, disabled_at) ON users TO branchline_gateway, branchline_relay;
+GRANT SELECT (id, user_id, organization_id, expires_at, revoked_at) ON sessions TO branchline_gateway;
+GRANT INSERT, UPDATE ON commits TO branchline_api;
+GRANT SELECT, INSERT ON changes, mutations TO branchline_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON tombstones TO branchline_api;
+GRANT SELECT ON history TO branchline_api;
+GRANT SELECT ON changes TO branchline_gateway, branchline_relay;
+GRANT INSERT ON epochs TO branchline_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON relay_leases, relay_positions TO branchline_relay;
+
+ALTER TABLE changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tombstones ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mutations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY branchline_organization ON changes USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON history USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON tombstones USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON mutations USING (organization_id = current_organization());
+-- The relay carries every organisation's log and shows it to nobody.
+CREATE POLICY branchline_relay ON changes FOR SELECT TO branchline_relay USING (true);
+
+SELECT track('branches'), track('organization_members'), track('clients'), track('leads'), track('contacts'), track('deals'),
+  track('tasks'), track('activity_events');
+
+-- A sign-in must find out to which organisations a person belongs before one is chosen.
+CREATE POLICY branchline_own_membership ON organization_members FOR SELECT TO branchline_api
+  USING (user_id = nullif(current_setting('branchline.user_id', true), '')::uuid);
+CREATE POLICY branchline_relay ON organization_members FOR SELECT TO branchline_relay USING (true);
+GRANT SELECT (organization_id, user_id, branch_ids) ON organization_members TO branchline_relay;
+
+SELECT ensure_log_partitions(), ensure_activity_partitions();
