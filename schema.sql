@@ -641,7 +641,7 @@ BEGIN
   FOREACH v_operation IN ARRAY ARRAY['insert', 'update', 'delete'] LOOP
     v_body := CASE v_operation
       WHEN 'insert' THEN format(v_frame, v_name, 'new_rows', 'n',
-        format($s$'insert', n.version, %s, '{}', '{}', n.field_clocks -> '*' ->> 0, n.updated_by, n.last_mutation_id,
+        format($s$'insert', n.version, %s, '{}', '{}', latest_clock(n.field_clocks), n.updated_by, n.last_mutation_id,
           coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit), NULL$s$, encoding_of(p_table, 'n')),
         -- The row was deleted while this insert waited for its key: it would start again from version 1.
         format($s$IF EXISTS (SELECT FROM new_rows n JOIN tombstones t ON t.organization_id = n.organization_id AND t.collection = %L AND t.record_id = n.id) THEN
@@ -688,7 +688,7 @@ BEGIN
 DECLARE
   v_organization uuid := current_organization();
   v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
-  v_missing mutation_result[]; m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_clock text; v_result mutation_result;
+  v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_clock text; v_result mutation_result;
 BEGIN
   IF v_operations <> '{insert}' THEN
     -- All rows first and in one order, so that two batches cannot deadlock.
@@ -753,33 +753,33 @@ BEGIN
       IF v_result.code = 'missing' THEN v_missing := v_missing || v_result; ELSE RETURN NEXT v_result; END IF;
     END LOOP;
     -- Updates of deleted records: a later one revives it, an earlier one merges into the tombstone.
-    FOR m IN SELECT u.* FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal IN (SELECT x.ordinal FROM unnest(v_missing) x) ORDER BY u.id LOOP
-      v_result := ROW(m.ordinal, 'rejected', NULL, m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
-      SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id FOR UPDATE;
-      IF FOUND AND m.clock IS NOT NULL THEN
+    FOR v_m IN SELECT u.* FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal IN (SELECT x.ordinal FROM unnest(v_missing) x) ORDER BY u.id LOOP
+      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id FOR UPDATE;
+      IF FOUND AND v_m.clock IS NOT NULL THEN
         v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
-        IF NOT m.writes OR NOT %13$s OR NOT %14$s THEN
+        IF NOT v_m.writes OR NOT %13$s OR NOT %14$s THEN
           v_result.code := 'forbidden';
-        ELSIF m.mode = 'strict' THEN
+        ELSIF v_m.mode = 'strict' THEN
           v_result.code := 'version_mismatch';
         ELSE
-          v_merge := merge_fields(v_dead.record::jsonb, v_dead.field_clocks, m.fields, m.clock, m.base_version, m.user_id, v_dead.version + 1);
+          v_merge := merge_fields(v_dead.record::jsonb, v_dead.field_clocks, v_m.fields, v_m.clock, v_m.base_version, v_m.user_id, v_dead.version + 1);
           v_row := jsonb_populate_record(v_row, v_merge.winners);
           v_result.code := NULL;
-          IF m.clock COLLATE "C" > v_dead.clock THEN
-            PERFORM set_config('branchline.annotations', jsonb_build_object(m.mutation_id, jsonb_build_object('unit', m.unit))::text, true);
+          IF v_m.clock COLLATE "C" > v_dead.clock THEN
+            PERFORM set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id, jsonb_build_object('unit', v_m.unit))::text, true);
             INSERT INTO %1$s AS t (organization_id, id, created_at, updated_by, last_mutation_id, field_clocks%3$s)
-            SELECT v_organization, m.id, v_row.created_at, m.user_id, m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
+            SELECT v_organization, v_m.id, v_row.created_at, v_m.user_id, v_m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
             RETURNING t.version, encode_record(t) INTO v_result.version, v_result.record;
             v_result.status := CASE WHEN v_merge.lost IS NULL THEN 'applied' ELSE 'merged' END;
             v_result.lost := v_merge.lost;
-            IF NOT m.want_record THEN v_result.record := NULL; END IF;
+            IF NOT v_m.want_record THEN v_result.record := NULL; END IF;
           ELSE
             UPDATE tombstones x SET field_clocks = v_merge.clocks, record = encode_record(v_row)
-              WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id;
+              WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id;
             v_result.status := 'merged';
             v_result.version := v_dead.version;
-            v_result.lost := lost_to_delete(m.fields, v_organization, %2$L, m.id);
+            v_result.lost := lost_to_delete(v_m.fields, v_organization, %2$L, v_m.id);
           END IF;
         END IF;
       END IF;
@@ -789,24 +789,24 @@ BEGIN
 
   -- Deletes one by one: cascades carry no mutation of their own, so who and which is said by settings.
   IF 'delete' = ANY (v_operations) THEN
-    FOR m IN SELECT * FROM mutations_of(p_mutations, v_organization) d WHERE d.operation = 'delete' ORDER BY d.id LOOP
-      v_result := ROW(m.ordinal, 'rejected', NULL, m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
-      SELECT * INTO v_row FROM %1$s t WHERE t.organization_id = v_organization AND t.id = m.id FOR UPDATE;
+    FOR v_m IN SELECT * FROM mutations_of(p_mutations, v_organization) d WHERE d.operation = 'delete' ORDER BY d.id LOOP
+      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      SELECT * INTO v_row FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id FOR UPDATE;
       IF NOT FOUND THEN
-        UPDATE tombstones x SET clock = greatest(x.clock, m.clock COLLATE "C")
-          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id AND m.clock IS NOT NULL AND m.writes
+        UPDATE tombstones x SET clock = greatest(x.clock, v_m.clock COLLATE "C")
+          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id AND v_m.clock IS NOT NULL AND v_m.writes
           RETURNING x.version INTO v_result.version;
         IF FOUND THEN v_result.status := 'applied'; v_result.code := NULL; END IF;
       ELSIF NOT %15$s THEN
         NULL;
-      ELSIF NOT m.writes OR NOT %13$s THEN
+      ELSIF NOT v_m.writes OR NOT %13$s THEN
         v_result.code := 'forbidden';
-      ELSIF m.mode = 'strict' AND m.base_version IS DISTINCT FROM v_row.version THEN
+      ELSIF v_m.mode = 'strict' AND v_m.base_version IS DISTINCT FROM v_row.version THEN
         v_result.code := 'version_mismatch';
         v_result.version := v_row.version;
         v_result.record := encode_record(v_row);
       ELSE
-        v_clock := coalesce(m.clock, next_clock(latest_clock(v_row.field_clocks), now_ms()));
+        v_clock := coalesce(v_m.clock, next_clock(latest_clock(v_row.field_clocks), now_ms()));
         v_result.clock := v_clock;
         v_result.code := NULL;
         IF v_clock COLLATE "C" < latest_clock(v_row.field_clocks) THEN
@@ -814,9 +814,9 @@ BEGIN
           v_result.version := v_row.version;
           v_result.lost := lost_delete(v_row.field_clocks);
         ELSE
-          PERFORM set_config('branchline.actor', m.user_id::text, true), set_config('branchline.mutation', m.mutation_id::text, true),
-            set_config('branchline.unit', m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.annotations', '', true);
-          DELETE FROM %1$s t WHERE t.organization_id = v_organization AND t.id = m.id;
+          PERFORM set_config('branchline.actor', v_m.user_id::text, true), set_config('branchline.mutation', v_m.mutation_id::text, true),
+            set_config('branchline.unit', v_m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.annotations', '', true);
+          DELETE FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id;
           PERFORM set_config('branchline.actor', '', true), set_config('branchline.mutation', '', true),
             set_config('branchline.unit', '', true), set_config('branchline.clock', '', true);
           v_result.status := 'applied';
@@ -834,9 +834,9 @@ END $body$,
     CASE WHEN v_branch THEN 'coalesce(m.reads_all OR t.branch_id IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(m.branch_ids IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
-    CASE WHEN v_branch THEN 'coalesce(m.branch_ids IS NULL OR v_row.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
-    CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
-    CASE WHEN v_branch THEN 'coalesce(m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END
+    CASE WHEN v_branch THEN 'coalesce(v_m.branch_ids IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
+    CASE WHEN v_branch THEN $s$coalesce(v_m.branch_ids IS NULL OR NOT v_m.fields ? 'branch_id' OR (v_m.fields ->> 'branch_id')::uuid = ANY (v_m.branch_ids), false)$s$ ELSE 'true' END,
+    CASE WHEN v_branch THEN 'coalesce(v_m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END
   ));
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS %L',
     v_name || '_defaults', 'SELECT jsonb_build_object(' || v_defaults || ')');
@@ -869,7 +869,7 @@ END $$;
 -- Rows that it has already are logged as inserts. Called again, it brings the generated code up to date.
 CREATE FUNCTION track(p_table regclass) RETURNS text LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-  v_name text; v_schema text; v_kind "char"; v_bad text; v_partition regclass; v_known boolean; v_rows bigint;
+  v_name text; v_schema text; v_kind "char"; v_bad text; v_partition regclass; v_known boolean;
 BEGIN
   SELECT c.relname, n.nspname, c.relkind INTO v_name, v_schema, v_kind
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p_table;
@@ -913,24 +913,32 @@ BEGIN
     EXECUTE format('GRANT SELECT ON %s TO branchline_gateway', p_table);
   END IF;
   PERFORM generate_functions(p_table);
+  IF NOT v_known THEN PERFORM log_existing_rows(p_table, v_name); END IF;
   EXECUTE format('CREATE OR REPLACE TRIGGER zz_branchline_stamp BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION generated.%I()', p_table, v_name || '_stamp');
   PERFORM create_capture_triggers(p_table, v_name);
   FOR v_partition IN SELECT relid FROM pg_partition_tree(p_table) WHERE relid <> p_table LOOP
     PERFORM create_capture_triggers(v_partition, v_name);
   END LOOP;
-  IF NOT v_known THEN
-    EXECUTE format('SELECT count(*) FROM %s', p_table) INTO v_rows;
-    IF v_rows > 0 THEN PERFORM log_existing_rows(p_table, v_name); END IF;
-  END IF;
   PERFORM set_config('branchline.tracking', '', true);
   PERFORM pg_notify('branchline_schema', '');
   RETURN format('%s is tracked', v_name);
 END $$;
 
--- Rows older than the tracking of their table enter the log as inserts.
+-- Rows older than the tracking of their table enter the log as inserts. Runs before the table has its triggers.
 CREATE FUNCTION log_existing_rows(p_table regclass, p_collection text) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-  EXECUTE format('UPDATE %s SET field_clocks = jsonb_build_object(''*'', jsonb_build_array(next_clock(NULL, now_ms()), 1, NULL)) WHERE field_clocks = ''{}''', p_table);
+  EXECUTE format('UPDATE %s SET field_clocks = jsonb_build_object(''*'', jsonb_build_array(next_clock(NULL, now_ms()), version, updated_by))', p_table);
+  EXECUTE format($sql$
+    WITH counted AS (SELECT organization_id, count(*)::int AS n FROM %1$s GROUP BY organization_id),
+    reserved AS (
+      INSERT INTO commits AS c (transaction_id, organization_id, size, logged_on)
+      SELECT pg_current_xact_id(), organization_id, n, (now() AT TIME ZONE 'UTC')::date FROM counted
+      ON CONFLICT (transaction_id, organization_id) DO UPDATE SET size = c.size + excluded.size
+      RETURNING c.organization_id, c.size, c.logged_on)
+    INSERT INTO changes (organization_id, transaction_id, ordinal, logged_on, collection, record_id, operation, version, record, clock, actor_id, unit)
+    SELECT organization_id, pg_current_xact_id(), r.size - k.n + row_number() OVER (PARTITION BY organization_id ORDER BY t.id), r.logged_on,
+      %2$L, t.id, 'insert', t.version, %3$s, t.field_clocks -> '*' ->> 0, t.updated_by, pg_current_xact_id()::text
+    FROM reserved r JOIN counted k USING (organization_id) JOIN %1$s t USING (organization_id)$sql$, p_table, p_collection, encoding_of(p_table, 't'));
 END $$;
 
 CREATE FUNCTION untrack(p_table regclass) RETURNS text LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -1047,8 +1055,8 @@ DECLARE v_half integer := jsonb_array_length(p_mutations) / 2; v_state text; v_c
 BEGIN
   RETURN ARRAY(SELECT r FROM apply_waves(p_mutations) r);
 EXCEPTION WHEN OTHERS THEN
-  -- Deadlocks, lost connections and full disks are not the mutation's fault.
-  IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX', '54') THEN RAISE; END IF;
+  -- Only what the mutation itself can be blamed for: its data, a constraint, a right, a trigger that objects.
+  IF left(SQLSTATE, 2) NOT IN ('22', '23', '44', 'BL') AND SQLSTATE NOT IN ('42501', 'P0001') THEN RAISE; END IF;
   IF v_half = 0 THEN
     GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_constraint = CONSTRAINT_NAME, v_column = COLUMN_NAME, v_message = MESSAGE_TEXT;
     RETURN ARRAY[ROW((p_mutations -> 0 ->> 'ordinal')::integer, 'rejected', NULL, NULL, NULL, NULL,
