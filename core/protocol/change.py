@@ -1,8 +1,8 @@
 """PURE. A committed change as the log holds it, and as clients see it.
 
-`LoggedChange` is what travels inside: from the log through the relay and Redis to the gateways. What leaves for a
-client is a plain dictionary made of it for one view (`core.protocol.view.change_for_view`), so that a field nobody
-may read has no way out.
+`LoggedChange` is what travels inside: from the log through the relay and Redis to the gateways. What leaves
+for a client is a plain dictionary made of it for one view (`core.protocol.view.change_for_view`), so that a
+field nobody may read has no way out.
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,12 @@ SYSTEM_FIELDS_OF_UPDATE = ("updated_at", "updated_by")
 class LoggedChange:
     """One record changed once.
 
-    `record` is the whole record after the change (before it, for a delete). `changed` names the business fields
-    that an update changed and `previous` holds their values before it. `last_of_commit` is the offset at which the
-    database transaction that holds this change ends: a position between two transactions, never inside one.
-    `transaction` names one writer's unit. `actor` is `{user_id, name, branch_id}`, or None if nobody is known.
-    `overwrote` lists `{field, value, by, at_ms}`: values that a concurrent write lost.
+    `record` is the whole record after the change (before it, for a delete). `changed` names the business
+    fields that an update changed and `previous` holds their values before it. `last_of_commit` is the
+    offset at which the database transaction that holds this change ends: a position between two
+    transactions, never inside one. `transaction` names one writer's unit. `actor` is `{user_id, name,
+    branch_id}`, or None if nobody is known. `overwrote` lists `{field, value, by, at_ms}`: values that a
+    concurrent write lost.
     """
 
     offset: int
@@ -72,7 +73,9 @@ def change_to_json(change: LoggedChange) -> dict[str, Any]:
 
 
 def change_from_json(data: Mapping[str, Any]) -> LoggedChange:
-    """Give the change that `change_to_json` was given; raise KeyError or TypeError where a field is missing."""
+    """Give the change that `change_to_json` was given; raise KeyError or TypeError where a field is
+    missing.
+    """
     return LoggedChange(
         offset=data["offset"],
         collection=data["collection"],

@@ -1,8 +1,8 @@
 """PURE. Where a reader stands in an organisation's log.
 
-An **offset** counts the changes of one organisation: 1, 2, 3 … without gaps. An **epoch** names one life of the
-log: a restore or a promotion of the database begins another, and offsets of two epochs do not compare. The
-two make a **position**: everything up to `offset` has been seen. The newest offset is the **head**.
+An **offset** counts the changes of one organisation: 1, 2, 3 … without gaps. An **epoch** names one life of
+the log: a restore or a promotion of the database begins another, and offsets of two epochs do not compare.
+The two make a **position**: everything up to `offset` has been seen. The newest offset is the **head**.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ class PositionTooOldError(Exception):
     """
 
     def __init__(self, after: int, oldest: int) -> None:
-        super().__init__(f"changes after offset {after} were pruned; the oldest position that can go on is {oldest}")
+        super().__init__(
+            f"changes after offset {after} were pruned; the oldest position that can go on is {oldest}"
+        )
         self.after = after
         self.oldest = oldest
 
@@ -43,8 +45,9 @@ class Since:
 def why_no_replay(since: Since, *, head: Position, view: str, oldest: int = 0) -> NoReplay | None:
     """Say why `since` cannot be continued by changes alone, or None if it can.
 
-    `oldest` is the lowest offset after which the log still holds every change, where the caller knows it. The one
-    decision, for sockets (which answer with a snapshot) and for the pull endpoint (which answers 410).
+    `oldest` is the lowest offset after which the log still holds every change, where the caller knows it.
+    The one decision, for sockets (which answer with a snapshot) and for the pull endpoint (which answers
+    410).
     """
     if since.epoch != head.epoch:
         return "other_epoch"

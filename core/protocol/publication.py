@@ -1,13 +1,14 @@
 """PURE. What the relay publishes for the gateways: publications of changes, and its heartbeat.
 
-A **publication** is one JSON object on the Redis channel of its organisation. It holds whole database transactions:
-`from_offset` (exclusive) and `to_offset` are positions between transactions. A transaction whose JSON is larger than
-`MAX_PUBLICATION_BYTES` comes as pages with the same range, counted by `page` from 0, `more` true in all but the last.
-Every publication and heartbeat carries the shard of the relay that sent it and the term of its lease: a reader ignores
-what comes from a term below the highest that it has seen (`TermGuard`).
+A **publication** is one JSON object on the Redis channel of its organisation. It holds whole database
+transactions: `from_offset` (exclusive) and `to_offset` are positions between transactions. A transaction
+whose JSON is larger than `MAX_PUBLICATION_BYTES` comes as pages with the same range, counted by `page` from
+0, `more` true in all but the last. Every publication and heartbeat carries the shard of the relay that sent
+it and the term of its lease: a reader ignores what comes from a term below the highest that it has seen
+(`TermGuard`).
 
-A heartbeat says every second that the way through Redis is open, and the head of each organisation that was active
-in the last minute, so that a gateway which missed the last publication notices.
+A heartbeat says every second that the way through Redis is open, and the head of each organisation that was
+active in the last minute, so that a gateway which missed the last publication notices.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A relay lives and its way to Redis is open. `heads`: organisation → head, of those active in the last minute."""
+    """A relay lives and its way to Redis is open. `heads`: organisation → head, of those active in the last
+    minute.
+    """
 
     shard: int
     term: int
@@ -151,7 +154,9 @@ def decode_heartbeat(data: bytes | str) -> Heartbeat:
         raise PublicationError(f"expected a heartbeat, got one without {error}") from error
 
 
-def split_commit(changes: Sequence[LoggedChange], limit_bytes: int = MAX_PUBLICATION_BYTES) -> list[list[LoggedChange]]:
+def split_commit(
+    changes: Sequence[LoggedChange], limit_bytes: int = MAX_PUBLICATION_BYTES
+) -> list[list[LoggedChange]]:
     """Cut the changes of one transaction into pages whose JSON is at most `limit_bytes` each.
 
     A change that alone is larger has a page of its own. Order is kept; at least one page is given.

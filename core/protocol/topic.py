@@ -4,12 +4,13 @@
     filter = name "=" value *( "," value )
     value  = "~" (null) | text
 
-Names and values are percent-encoded UTF-8 where they hold anything but letters, digits, "-", "." and "_". Filters are
-equalities, the values of one are alternatives. The canonical form has fields and values sorted, each value written
-in one way (`01` of an integer is `1`, an upper-case uuid is lower-case), so that two topics that mean the same are equal.
+Names and values are percent-encoded UTF-8 where they hold anything but letters, digits, "-", "." and "_".
+Filters are equalities, the values of one are alternatives. The canonical form has fields and values sorted,
+each value written in one way (`01` of an integer is `1`, an upper-case uuid is lower-case), so that two
+topics that mean the same are equal.
 
-A topic is read against the catalogue: its collection must exist and its fields must be filterable there. Who may read
-what is not decided here but in `core.protocol.view`.
+A topic is read against the catalogue: its collection must exist and its fields must be filterable there.
+Who may read what is not decided here but in `core.protocol.view`.
 """
 
 import re
@@ -42,25 +43,32 @@ class FieldLike(Protocol):
     """What a topic needs to know of a field."""
 
     @property
-    def type(self) -> str: ...
+    def type(self) -> str:
+        """The type's name, such as `uuid`."""
+
     @property
-    def filterable(self) -> bool: ...
+    def filterable(self) -> bool:
+        """Whether topics may filter by it."""
+
     @property
-    def enum_values(self) -> tuple[str, ...]: ...
+    def enum_values(self) -> tuple[str, ...]:
+        """The values of an enum, empty for other types."""
 
 
 class CollectionLike(Protocol):
     """What a topic needs to know of a collection."""
 
     @property
-    def fields(self) -> Mapping[str, FieldLike]: ...
+    def fields(self) -> Mapping[str, FieldLike]:
+        """Its fields by name."""
 
 
 class CatalogueLike(Protocol):
     """What a topic needs to know of the database."""
 
     @property
-    def collections(self) -> Mapping[str, CollectionLike]: ...
+    def collections(self) -> Mapping[str, CollectionLike]:
+        """Its collections by name."""
 
 
 class TopicError(ValueError):
@@ -73,7 +81,9 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A record passes if its `field` has one of `values`: canonical texts, None for null, sorted with null first."""
+    """A record passes if its `field` has one of `values`: canonical texts, None for null, sorted with null
+    first.
+    """
 
     field: str
     type: str
@@ -82,7 +92,9 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What is followed: everything (`collection` None), a collection, its records that pass `filters`, or one record."""
+    """What is followed: everything (`collection` None), a collection, its records that pass `filters`, or
+    one record.
+    """
 
     canonical: str
     collection: str | None
@@ -93,7 +105,9 @@ class Topic:
 def parse_topic(text: str, catalogue: CatalogueLike) -> Topic:
     """Read a topic in any of its spellings. Raises TopicError."""
     if len(text) > MAX_TOPIC_LENGTH:
-        raise TopicError("invalid_topic", f"a topic has at most {MAX_TOPIC_LENGTH} characters, this one {len(text)}")
+        raise TopicError(
+            "invalid_topic", f"a topic has at most {MAX_TOPIC_LENGTH} characters, this one {len(text)}"
+        )
     if text == EVERYTHING:
         return Topic(canonical=EVERYTHING, collection=None)
     path, question, query = text.partition("?")
@@ -114,7 +128,9 @@ def parse_topic(text: str, catalogue: CatalogueLike) -> Topic:
 
 
 def canonical_value(type_: str, text: str, what: str, enum_values: tuple[str, ...] = ()) -> str:
-    """Give the one way to write `text` as a value of a type; raise TopicError `invalid_value` naming `what`."""
+    """Give the one way to write `text` as a value of a type; raise TopicError `invalid_value` naming
+    `what`.
+    """
     value = _canonical(type_, text, enum_values)
     if value is None:
         expected = f"one of {', '.join(enum_values)}" if type_ == "enum" else f"a value of type {type_}"
@@ -143,16 +159,22 @@ def _parse_filters(query: str, collection: CollectionLike) -> tuple[Filter, ...]
             raise TopicError("invalid_topic", f"field {name!r} is given twice; join its values by commas")
         filters[name] = Filter(name, field.type, _parse_values(name, raw_values, field))
     if len(filters) > MAX_FILTERS:
-        raise TopicError("invalid_topic", f"a topic has at most {MAX_FILTERS} filters, this one {len(filters)}")
+        raise TopicError(
+            "invalid_topic", f"a topic has at most {MAX_FILTERS} filters, this one {len(filters)}"
+        )
     return tuple(filters[name] for name in sorted(filters))
 
 
 def _parse_values(name: str, raw_values: str, field: FieldLike) -> tuple[str | None, ...]:
     raw = raw_values.split(",")
     if len(raw) > MAX_VALUES:
-        raise TopicError("invalid_topic", f"a filter has at most {MAX_VALUES} values, {name!r} has {len(raw)}")
+        raise TopicError(
+            "invalid_topic", f"a filter has at most {MAX_VALUES} values, {name!r} has {len(raw)}"
+        )
     values = {
-        None if part == NULL else canonical_value(field.type, _decode(part), f"field {name!r}", field.enum_values)
+        None
+        if part == NULL
+        else canonical_value(field.type, _decode(part), f"field {name!r}", field.enum_values)
         for part in raw
     }
     return tuple(sorted(values, key=lambda value: (value is not None, value or "")))
@@ -201,7 +223,9 @@ def _canonical(type_: str, text: str, enum_values: tuple[str, ...]) -> str | Non
 
 
 def canonical_numeric(text: str) -> str | None:
-    """Write a decimal number without exponent and trailing zeros, so that 1.50 and 1.5 are one; None if it is none."""
+    """Write a decimal number without exponent and trailing zeros, so that 1.50 and 1.5 are one; None if it
+    is none.
+    """
     try:
         number = Decimal(text)
     except InvalidOperation:
