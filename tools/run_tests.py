@@ -1,0 +1,158 @@
+"""Run the tests of every runner and add them up: `make test`.
+
+The runners are pytest and, where there are JavaScript tests, Node's own. Each writes a JUnit report into
+test-results/; the sums come from those, so that they mean the same for all. The last line of the output is
+`N passed, N failed`, alone on its line; the exit status is 0 only if something passed and nothing failed.
+Arguments go to pytest, and with any given only pytest runs.
+"""
+
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools import outside_programs
+from tools.bootstrap import ENVIRONMENT, ROOT
+from tools.system_packages import MissingProgramError
+
+RESULTS = ROOT / "test-results"
+SUMMARY = RESULTS / "summary.txt"
+JAVASCRIPT_TESTS = ["clients/javascript/**/*.test.*js", "tests/**/*.test.*js"]
+BROWSER_TESTS = ["tests/browser/**/test_*.py", "tests/browser/**/*.test.*js"]
+SLOWEST_SHOWN = 20
+# No runner may go on for ever, whatever a test of it does. The full forms take longer than the short.
+DEADLINE_SECONDS = 40 * 60
+LONG_DEADLINE_SECONDS = 12 * 60 * 60
+
+
+@dataclass
+class Tally:
+    """What came of some tests. `durations` holds seconds and the test's name."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    durations: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, other: "Tally") -> None:
+        """Add the tests of `other`."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.durations += other.durations
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A program that runs tests and leaves a JUnit report at `report`."""
+
+    name: str
+    command: list[str]
+    report: Path
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything, print the sums; the exit status."""
+    RESULTS.mkdir(exist_ok=True)
+    SUMMARY.unlink(missing_ok=True)
+    javascript = [] if arguments else _find(JAVASCRIPT_TESTS)
+    try:
+        environment = outside_programs.environment(browser=bool(_find(BROWSER_TESTS)), node=bool(javascript))
+    except MissingProgramError as error:
+        print(error)
+        return _report(Tally(failed=1))
+    deadline_seconds = LONG_DEADLINE_SECONDS if "long" in arguments else DEADLINE_SECONDS
+    total = Tally()
+    for runner in _runners(arguments, javascript):
+        total.add(_run(runner, environment, deadline_seconds))
+    return _report(total)
+
+
+def read_report(path: Path) -> Tally:
+    """The tally of a JUnit report. A test that neither failed nor was skipped has passed."""
+    tally = Tally()
+    for case in ElementTree.parse(path).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            tally.failed += 1
+        elif case.find("skipped") is not None:
+            tally.skipped += 1
+        else:
+            tally.passed += 1
+        name = f"{case.get('file') or case.get('classname', '')}: {case.get('name')}"
+        tally.durations.append((float(case.get("time") or 0), name))
+    return tally
+
+
+def _find(patterns: list[str]) -> list[str]:
+    paths = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
+    return sorted(path for path in paths if "node_modules" not in path)
+
+
+def _runners(arguments: list[str], javascript: list[str]) -> list[Runner]:
+    report = RESULTS / "pytest.xml"
+    pytest = [str(ENVIRONMENT / "bin" / "python"), "-m", "pytest", f"--junit-xml={report}", *arguments]
+    runners = [Runner("pytest", pytest, report)]
+    if javascript:
+        report = RESULTS / "node.xml"
+        reporters = ["spec", "stdout", "junit", str(report)]
+        options = [f"--test-reporter{'-destination' * (i % 2)}={value}" for i, value in enumerate(reporters)]
+        runners.append(Runner("node", ["node", "--test", *options, *javascript], report))
+    return runners
+
+
+def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> Tally:
+    """Run one runner to its end or the deadline. One that fails beside its tests counts as a failed test."""
+    runner.report.unlink(missing_ok=True)
+    # In our own process group, so that Ctrl-C reaches the runner too and a debugger has the terminal.
+    process = subprocess.Popen(runner.command, cwd=ROOT, env=environment)
+    try:
+        status = process.wait(deadline_seconds)
+    except subprocess.TimeoutExpired:
+        print(f"{runner.name} was still running after {deadline_seconds} s and is ended")
+        status = 1
+    finally:
+        _end(process)
+    try:
+        tally = read_report(runner.report)
+    except (OSError, ElementTree.ParseError) as error:
+        print(f"{runner.name} ended with status {status} and left no report: {error}")
+        return Tally(failed=1)
+    if status != 0 and tally.failed == 0 and not (runner.name == "pytest" and status == 5):
+        print(f"{runner.name} ended with status {status}, though no test of it failed")
+        tally.failed += 1
+    return tally
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a runner that still runs, with time to stop the servers that it has started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _report(total: Tally) -> int:
+    """Print the slowest tests and the sums, and keep the last line in a file; the exit status."""
+    slowest = sorted(total.durations, reverse=True)[:SLOWEST_SHOWN]
+    if slowest:
+        print(f"\nslowest {len(slowest)} tests:")
+        for seconds, name in slowest:
+            print(f"{seconds:8.2f} s  {name}")
+    if total.skipped:
+        print(f"skipped: {total.skipped}")
+    if total.passed + total.failed == 0:
+        print("no test ran: that counts as a failure")
+    line = f"{total.passed} passed, {total.failed} failed"
+    SUMMARY.write_text(line + "\n")
+    print(line, flush=True)
+    return 0 if total.passed and not total.failed else 1
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # stdout is a text stream here
+    sys.exit(main(sys.argv[1:]))
