@@ -1,0 +1,52 @@
+"""PURE. Who acts, and what they may read and write."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.protocol.collection import Collection
+
+Role = Literal["owner", "admin", "manager", "agent", "viewer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person in one organisation, as their membership says today.
+
+    `branch_ids` are the branches they may write to, None for all. `reads` "own" narrows what they read to these
+    branches and to records of no branch.
+    """
+
+    user_id: str
+    name: str
+    organization_id: str
+    role: Role
+    branch_ids: frozenset[str] | None
+    reads: Literal["all", "own"]
+    session_id: str
+
+    @property
+    def readable_branches(self) -> frozenset[str] | None:
+        """Branches whose records they read beside those of no branch; None for all."""
+        return None if self.reads == "all" else self.branch_ids
+
+    def reads_collection(self, collection: Collection) -> bool:
+        """Whether they may read the collection at all."""
+        return collection.readable_by is None or self.role in collection.readable_by
+
+    def writes_collection(self, collection: Collection) -> bool:
+        """Whether they may write to the collection at all; their branches narrow it further."""
+        if self.role == "viewer" or not self.reads_collection(collection):
+            return False
+        return collection.writable_by is None or self.role in collection.writable_by
+
+    def writes_branch(self, branch_id: str | None) -> bool:
+        """Whether they may write a record of this branch; one of no branch belongs to those who write to all."""
+        return self.branch_ids is None or branch_id in self.branch_ids
+
+    def hidden_fields(self, collection: Collection) -> frozenset[str]:
+        """Fields that they may not read."""
+        return frozenset(
+            f.name
+            for f in collection.fields.values()
+            if f.readable_by is not None and self.role not in f.readable_by
+        )
