@@ -106,7 +106,9 @@ def _stamp_is_current() -> bool:
 def _environment_works() -> bool:
     """Whether `.venv` has a Python that runs, is new enough, and knows itself to be in this folder."""
     try:
-        prefix, major, minor = _ask("import sys; print(sys.prefix, *sys.version_info[:2], sep='\\n')").splitlines()
+        prefix, major, minor = _ask(
+            "import sys; print(sys.prefix, *sys.version_info[:2], sep='\\n')"
+        ).splitlines()
     except (OSError, subprocess.CalledProcessError):
         return False
     command = ENVIRONMENT / "bin" / "branchline"
@@ -143,7 +145,7 @@ def _install_pip() -> None:
 
 def _ask(question: str) -> str:
     """What the environment's Python prints for `question`."""
-    command = [PYTHON, "-I", "-c", question]
+    command = [str(PYTHON), "-I", "-c", question]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -157,7 +159,9 @@ def uv_pip(command: str, *arguments: str) -> None:
     # uv stops where it has no place for its cache: a system user's home often does not exist.
     if not os.access(Path.home(), os.W_OK):
         environment.setdefault("UV_NO_CACHE", "1")
-    _run([ENVIRONMENT / "bin" / "uv", "pip", command, "--python", PYTHON, *arguments], environment=environment)
+    _run(
+        [ENVIRONMENT / "bin" / "uv", "pip", command, "--python", PYTHON, *arguments], environment=environment
+    )
 
 
 def _pip_settings_for_uv() -> dict[str, str]:
@@ -182,7 +186,11 @@ def _run(
     # A pip that was told to install for the user, or not to run as root, is told for other work than this.
     quiet_pip = {"PIP_USER": "0", "PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     subprocess.run(
-        command, check=True, cwd=ROOT, env=(environment or os.environ) | quiet_pip, stdout=stdout,
+        command,
+        check=True,
+        cwd=ROOT,
+        env=(environment or os.environ) | quiet_pip,
+        stdout=stdout,
         stdin=subprocess.DEVNULL,
     )
 

@@ -44,7 +44,9 @@ def find_node() -> str:
         try:
             bootstrap.install_locked(NODE_LOCK, NODE_FOLDER)
         except subprocess.CalledProcessError as error:
-            message = f"the JavaScript tests need Node.js {MINIMUM_NODE} or later, and its wheel could not be had"
+            message = (
+                f"the JavaScript tests need Node.js {MINIMUM_NODE} or later, and its wheel could not be had"
+            )
             raise MissingProgramError(f"{message}: install it from your distribution") from error
     return str(NODE_FROM_WHEEL)
 
