@@ -7,6 +7,11 @@ whose JSON is larger than `MAX_PUBLICATION_BYTES` comes as pages with the same r
 it and the term of its lease: a reader ignores what comes from a term below the highest that it has seen
 (`TermGuard`).
 
+The relay has the JSON of a change from the database and passes it on unread (`encode_publication_of_texts`).
+Where it cannot (a change that no JSON reader takes, changes pruned before they were published), the
+publication is `unreadable`: it completes the range and holds no changes, and whoever subscribes to something
+in it takes a snapshot.
+
 A heartbeat says every second that the way through Redis is open, and the head of each organisation that was
 active in the last minute, so that a gateway which missed the last publication notices.
 """
@@ -35,7 +40,11 @@ class PublicationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Changes of one organisation after `from_offset` up to and including `to_offset`."""
+    """Changes of one organisation after `from_offset` up to and including `to_offset`.
+
+    `unreadable`: the changes cannot be had in this way; there are none, and pages of the same range that came
+    before do not count.
+    """
 
     shard: int
     term: int
@@ -47,6 +56,7 @@ class Publication:
     more: bool
     published_at_ms: int
     changes: tuple[LoggedChange, ...]
+    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +98,31 @@ def channel_of_heartbeat(shard: int) -> str:
 
 def encode_publication(publication: Publication) -> bytes:
     """Give the JSON of a publication."""
-    return orjson.dumps(
-        {
-            "v": VERSION,
-            "shard": publication.shard,
-            "term": publication.term,
-            "organization_id": publication.organization_id,
-            "epoch": publication.epoch,
-            "from": publication.from_offset,
-            "to": publication.to_offset,
-            "page": publication.page,
-            "more": publication.more,
-            "published_at_ms": publication.published_at_ms,
-            "changes": [change_to_json(change) for change in publication.changes],
-        }
+    return encode_publication_of_texts(
+        publication, [orjson.dumps(change_to_json(change)) for change in publication.changes]
     )
+
+
+def encode_publication_of_texts(publication: Publication, texts: Sequence[bytes]) -> bytes:
+    """Give the JSON of a publication whose changes are JSON already, each in the form of `change_to_json`.
+
+    `publication.changes` is not looked at.
+    """
+    head = {
+        "v": VERSION,
+        "shard": publication.shard,
+        "term": publication.term,
+        "organization_id": publication.organization_id,
+        "epoch": publication.epoch,
+        "from": publication.from_offset,
+        "to": publication.to_offset,
+        "page": publication.page,
+        "more": publication.more,
+        "published_at_ms": publication.published_at_ms,
+    }
+    if publication.unreadable:
+        head["unreadable"] = True
+    return b'%b,"changes":[%b]}' % (orjson.dumps(head)[:-1], b",".join(texts))
 
 
 def decode_publication(data: bytes | str) -> Publication:
@@ -120,6 +140,7 @@ def decode_publication(data: bytes | str) -> Publication:
             more=message["more"],
             published_at_ms=message["published_at_ms"],
             changes=tuple(change_from_json(change) for change in message["changes"]),
+            unreadable=message.get("unreadable", False),
         )
     except (KeyError, TypeError) as error:
         raise PublicationError(f"expected a publication, got one without {error}") from error
