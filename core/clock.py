@@ -58,8 +58,9 @@ def tick(last: Clock | None, now_ms: int, client_id: str) -> Clock:
 def effective_clocks(clocks: list[Clock], skew_ms: int, now_ms: int) -> list[Clock]:
     """What a client's clocks count as: its skew taken off, then clamped to 60 s ahead of the server, order kept.
 
-    `skew_ms` is the client's time less the server's, when the clocks were sent. Clamped clocks share one millisecond and
-    differ by the counter, so that the client's own order stays. A skew that would move a clock before 1970 stops there.
+    `skew_ms` is the client's time less the server's, when the clocks were sent. Clamped clocks share one
+    millisecond and differ by the counter, so that the client's own order stays. A skew that would move a clock
+    before 1970 stops there.
     """
     limit = now_ms + AHEAD_LIMIT_MS
     last: dict[str, Clock] = {}
@@ -104,9 +105,10 @@ def merge_fields(
 ) -> Merge:
     """Merge a write into a record, each field for itself: the greater clock wins, an equal one is the same write.
 
-    `clocks` has a stamp for each field, `*` standing for all without one. `lost` lists fields beaten by a later write of
-    another value; `overwrote` values that the write replaces although their authors wrote them at a version that the
-    writer had not seen (`base_version`). `clocks` of the answer holds the stamps after the write at `version`.
+    `clocks` has a stamp for each field, `*` standing for all without one. `lost` lists fields beaten by a later
+    write of another value; `overwrote` values that the write replaces although their authors wrote them at a
+    version that the writer had not seen (`base_version`). `clocks` of the answer holds the stamps after the
+    write at `version`.
     """
     winners: dict[str, Any] = {}
     lost: list[dict[str, Any]] = []
