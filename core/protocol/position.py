@@ -11,20 +11,6 @@ from typing import Literal
 NoReplay = Literal["other_epoch", "other_view", "beyond_head", "too_old"]
 
 
-class PositionTooOldError(Exception):
-    """The log no longer holds what follows this position; only a snapshot helps.
-
-    `after` is the position that was asked for, `oldest` the lowest one from which a reader can go on.
-    """
-
-    def __init__(self, after: int, oldest: int) -> None:
-        super().__init__(
-            f"changes after offset {after} were pruned; the oldest position that can go on is {oldest}"
-        )
-        self.after = after
-        self.oldest = oldest
-
-
 @dataclass(frozen=True, slots=True)
 class Position:
     """Everything up to and including `offset` of life `epoch` of the log has been seen."""

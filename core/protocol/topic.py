@@ -14,17 +14,19 @@ Who may read what is not decided here but in `core.protocol.view`.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 from uuid import UUID
+
+from core.protocol.collection import Catalogue, Collection, Field, FieldType
 
 EVERYTHING = "*"
 NULL = "~"
 MAX_TOPIC_LENGTH = 2_048
+MAX_CANONICAL_LENGTH = 8_192
 MAX_FILTERS = 10
 MAX_VALUES = 100
 
@@ -37,38 +39,9 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INTEGER_BITS = {"integer": 32, "bigint": 64}
-
-
-class FieldLike(Protocol):
-    """What a topic needs to know of a field."""
-
-    @property
-    def type(self) -> str:
-        """The type's name, such as `uuid`."""
-
-    @property
-    def filterable(self) -> bool:
-        """Whether topics may filter by it."""
-
-    @property
-    def enum_values(self) -> tuple[str, ...]:
-        """The values of an enum, empty for other types."""
-
-
-class CollectionLike(Protocol):
-    """What a topic needs to know of a collection."""
-
-    @property
-    def fields(self) -> Mapping[str, FieldLike]:
-        """Its fields by name."""
-
-
-class CatalogueLike(Protocol):
-    """What a topic needs to know of the database."""
-
-    @property
-    def collections(self) -> Mapping[str, CollectionLike]:
-        """Its collections by name."""
+_FILTER_TYPES = frozenset(
+    {"text", "enum", "uuid", "boolean", "integer", "bigint", "numeric", "date", "timestamp"}
+)
 
 
 class TopicError(ValueError):
@@ -86,7 +59,7 @@ class Filter:
     """
 
     field: str
-    type: str
+    type: FieldType
     values: tuple[str | None, ...]
 
 
@@ -102,7 +75,7 @@ class Topic:
     filters: tuple[Filter, ...] = ()
 
 
-def parse_topic(text: str, catalogue: CatalogueLike) -> Topic:
+def parse_topic(text: str, catalogue: Catalogue) -> Topic:
     """Read a topic in any of its spellings. Raises TopicError."""
     if len(text) > MAX_TOPIC_LENGTH:
         raise TopicError(
@@ -124,14 +97,21 @@ def parse_topic(text: str, catalogue: CatalogueLike) -> Topic:
     if not question:
         return Topic(canonical=encode_part(name), collection=name)
     filters = _parse_filters(query, collection)
-    return Topic(canonical=f"{encode_part(name)}?{_write_filters(filters)}", collection=name, filters=filters)
+    canonical = f"{encode_part(name)}?{_write_filters(filters)}"
+    if len(canonical) > MAX_CANONICAL_LENGTH:
+        raise TopicError(
+            "invalid_topic", f"a topic's canonical form has at most {MAX_CANONICAL_LENGTH} characters"
+        )
+    return Topic(canonical=canonical, collection=name, filters=filters)
 
 
-def canonical_value(type_: str, text: str, what: str, enum_values: tuple[str, ...] = ()) -> str:
+def canonical_value(
+    type_: FieldType, text: str, what: str, enum_values: tuple[str, ...] = (), bits: int | None = None
+) -> str:
     """Give the one way to write `text` as a value of a type; raise TopicError `invalid_value` naming
-    `what`.
+    `what`. `bits` is the width of an integer, where it is not its type's usual one.
     """
-    value = _canonical(type_, text, enum_values)
+    value = _canonical(type_, text, enum_values, bits)
     if value is None:
         expected = f"one of {', '.join(enum_values)}" if type_ == "enum" else f"a value of type {type_}"
         raise TopicError("invalid_value", f"expected {expected} for {what}, got {text!r}")
@@ -143,7 +123,7 @@ def encode_part(text: str) -> str:
     return quote(text, safe="").replace("~", "%7E")
 
 
-def _parse_filters(query: str, collection: CollectionLike) -> tuple[Filter, ...]:
+def _parse_filters(query: str, collection: Collection) -> tuple[Filter, ...]:
     filters: dict[str, Filter] = {}
     for part in query.split("&"):
         raw_name, equals, raw_values = part.partition("=")
@@ -153,7 +133,7 @@ def _parse_filters(query: str, collection: CollectionLike) -> tuple[Filter, ...]
         field = collection.fields.get(name)
         if field is None:
             raise TopicError("unknown_field", f"there is no field {name!r}")
-        if not field.filterable:
+        if not field.filterable or field.type not in _FILTER_TYPES:
             raise TopicError("not_filterable", f"field {name!r} is not one to filter by")
         if name in filters:
             raise TopicError("invalid_topic", f"field {name!r} is given twice; join its values by commas")
@@ -165,7 +145,7 @@ def _parse_filters(query: str, collection: CollectionLike) -> tuple[Filter, ...]
     return tuple(filters[name] for name in sorted(filters))
 
 
-def _parse_values(name: str, raw_values: str, field: FieldLike) -> tuple[str | None, ...]:
+def _parse_values(name: str, raw_values: str, field: Field) -> tuple[str | None, ...]:
     raw = raw_values.split(",")
     if len(raw) > MAX_VALUES:
         raise TopicError(
@@ -174,7 +154,7 @@ def _parse_values(name: str, raw_values: str, field: FieldLike) -> tuple[str | N
     values = {
         None
         if part == NULL
-        else canonical_value(field.type, _decode(part), f"field {name!r}", field.enum_values)
+        else canonical_value(field.type, _decode(part), f"field {name!r}", field.enum_values, field.bits)
         for part in raw
     }
     return tuple(sorted(values, key=lambda value: (value is not None, value or "")))
@@ -200,7 +180,7 @@ def _decode(part: str) -> str:
     return text
 
 
-def _canonical(type_: str, text: str, enum_values: tuple[str, ...]) -> str | None:
+def _canonical(type_: FieldType, text: str, enum_values: tuple[str, ...], bits: int | None) -> str | None:
     match type_:
         case "text":
             return text
@@ -211,7 +191,7 @@ def _canonical(type_: str, text: str, enum_values: tuple[str, ...]) -> str | Non
         case "boolean":
             return text if text in ("true", "false") else None
         case "integer" | "bigint":
-            return _canonical_integer(text, _INTEGER_BITS[type_])
+            return _canonical_integer(text, bits or _INTEGER_BITS[type_])
         case "numeric":
             return canonical_numeric(text)
         case "date":

@@ -11,13 +11,13 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.protocol import position
-from core.protocol.topic import MAX_TOPIC_LENGTH
+from core.protocol.topic import MAX_CANONICAL_LENGTH
 
 MAX_OFFSET = 2**63 - 1
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 RequestId = Annotated[int, Field(ge=0, le=2**53 - 1)]
-TopicText = Annotated[str, Field(min_length=1, max_length=MAX_TOPIC_LENGTH)]
+TopicText = Annotated[str, Field(min_length=1, max_length=MAX_CANONICAL_LENGTH)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 UnixMs = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 
@@ -46,7 +46,7 @@ class SincePosition(_Message):
 
     epoch: Annotated[str, Field(max_length=200)]
     offset: Offset
-    view: Annotated[str, Field(max_length=MAX_TOPIC_LENGTH + 100)]
+    view: Annotated[str, Field(max_length=MAX_CANONICAL_LENGTH + 100)]
 
     def position(self) -> position.Since:
         """Give the position as the rest of the program knows it."""

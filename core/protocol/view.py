@@ -13,51 +13,20 @@ records that now have it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
+from core.principal import Principal
 from core.protocol.change import SYSTEM_FIELDS_OF_UPDATE, LoggedChange, Record, WireOperation
-from core.protocol.topic import FieldLike, Filter, Topic, TopicError, canonical_numeric
+from core.protocol.collection import Catalogue, FieldType
+from core.protocol.topic import Filter, Topic, TopicError, canonical_numeric
 
 SYSTEM_FIELDS = frozenset({"id", "organization_id", "version", "created_at", "updated_at", "updated_by"})
 """Fields of every record that everybody who reads the record may read."""
 
 BRANCH = "branch_id"
 _DIGEST_LENGTH = 16
-
-
-class ViewCollection(Protocol):
-    """What a view needs to know of a collection."""
-
-    @property
-    def fields(self) -> Mapping[str, FieldLike]:
-        """Its fields by name."""
-
-    @property
-    def has_branch(self) -> bool:
-        """Whether its records belong to branches."""
-
-
-class ViewCatalogue(Protocol):
-    """What a view needs to know of the database."""
-
-    @property
-    def collections(self) -> Mapping[str, ViewCollection]:
-        """Its collections by name."""
-
-
-class Reader(Protocol):
-    """What a view needs to know of a principal; the collections are the catalogue's."""
-
-    def readable_branches(self) -> frozenset[str] | None:
-        """The branches whose records the principal reads, None for all."""
-
-    def may_read_collection(self, collection: Any) -> bool:
-        """Whether the principal reads the collection at all."""
-
-    def hidden_fields(self, collection: Any) -> frozenset[str]:
-        """The fields of the collection that the principal does not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +85,19 @@ class View:
         return all(matcher.admits(record.get(matcher.field)) for matcher in self.matchers)
 
 
-def view_of(topic: Topic, reader: Reader, catalogue: ViewCatalogue) -> View:
+def view_of(topic: Topic, reader: Principal, catalogue: Catalogue) -> View:
     """Give what `topic` shows to `reader`.
 
     Raises TopicError with code `forbidden` if the reader may not read the collection or a field that is
     filtered by: an answer to such a filter would tell the field's values.
     """
     if topic.collection is None:
-        names = [name for name, each in catalogue.collections.items() if reader.may_read_collection(each)]
+        names = [name for name, each in catalogue.collections.items() if reader.reads_collection(each)]
     else:
         collection = catalogue.collections.get(topic.collection)
         if collection is None:
             raise TopicError("unknown_collection", f"there is no collection {topic.collection!r}")
-        if not reader.may_read_collection(collection):
+        if not reader.reads_collection(collection):
             raise TopicError("forbidden", f"collection {topic.collection!r} is not yours to read")
         hidden = reader.hidden_fields(collection)
         for each in topic.filters:
@@ -141,7 +110,7 @@ def view_of(topic: Topic, reader: Reader, catalogue: ViewCatalogue) -> View:
         for name in names
     }
     branched = frozenset(name for name in names if catalogue.collections[name].has_branch)
-    branches = reader.readable_branches() if branched else None
+    branches = reader.readable_branches if branched else None
     return View(
         name=f"{topic.canonical}#{_digest(fields, branches)}",
         topic=topic,
@@ -236,7 +205,7 @@ def _matcher(each: Filter) -> Matcher:
     return Matcher(field=each.field, values=values, is_numeric=each.type == "numeric")
 
 
-def _json_value(type_: str, canonical: str) -> Any:
+def _json_value(type_: FieldType, canonical: str) -> Any:
     match type_:
         case "boolean":
             return canonical == "true"
