@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import asyncpg
 
@@ -11,13 +11,16 @@ from core.principal import Principal
 from core.queries import load
 
 DatabaseRole = Literal["branchline_api", "branchline_gateway", "branchline_relay"]
-Pool = asyncpg.Pool[asyncpg.Record]
-Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+# Texts, because asyncpg's classes are generic to the type checker only.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
 
 _queries = load("core", "database.sql")
 
 
-class _Connection(asyncpg.Connection[asyncpg.Record]):
+class _Connection(asyncpg.Connection):  # type: ignore[type-arg]  # generic to the type checker only
     """A connection that is given back without a round trip: nothing here outlives its transaction but the role."""
 
     def get_reset_query(self) -> str:
