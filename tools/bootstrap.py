@@ -167,17 +167,28 @@ def uv_pip(command: str, *arguments: str) -> None:
 def _pip_settings_for_uv() -> dict[str, str]:
     """Where pip has been told to get packages from, in its files and in PIP_…, as variables that uv reads."""
     answer = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    return translate_pip_settings(answer.stdout)
+
+
+def translate_pip_settings(listing: str) -> dict[str, str]:
+    """The environment for uv that says what `pip config list` has said in `listing`."""
     found = {}
-    # Lines are `global.index-url='…'` or `:env:.index-url='…'`, weakest source first.
-    for line in answer.stdout.splitlines():
-        name, _, value = line.partition("=")
+    # Lines are `global.index-url='…'` or `:env:.index-url='…'`, the weakest source first.
+    for line in listing.splitlines():
+        name, _, quoted = line.partition("=")
         uv_name = UV_NAMES.get(name.rpartition(".")[2])
         if uv_name is not None:
-            found[uv_name] = " ".join(value.strip("'\"").replace("\\n", " ").split())
-    if "UV_FIND_LINKS" in found:
-        found["UV_FIND_LINKS"] = found["UV_FIND_LINKS"].replace(" ", ",")
+            # pip only warns of a local folder that is not there; uv stops.
+            values = [value for value in quoted.strip("'\"").replace("\\n", " ").split() if _may_exist(value)]
+            found[uv_name] = ("," if uv_name == "UV_FIND_LINKS" else " ").join(values)
+    found = {name: value for name, value in found.items() if value}
     # pip takes the best version of all its indexes; the locked hashes make that safe for uv too.
     return found | {"UV_INDEX_STRATEGY": "unsafe-best-match"} if found else {}
+
+
+def _may_exist(place: str) -> bool:
+    path = place.removeprefix("file://")
+    return not path.startswith("/") or Path(path).exists()
 
 
 def _run(
