@@ -17,17 +17,18 @@ PARENT_CHECK_SECONDS = 0.5
 class StartupError(Exception):
     """Something outside the program has to be mended before it can run.
 
-    The message is one line: what is wrong, and how to mend it. It is printed as it is, and the exit status is 2.
+    The message is one line: what is wrong, and how to mend it. It is printed as it is, and the exit status is
+    2.
     """
 
 
 def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     """Run `serve(stopping)` on a uvloop event loop; return the process's exit status.
 
-    `stopping` is set by SIGINT and SIGTERM, and when the supervisor that started the process is gone: `serve` then
-    finishes what it has in hand and returns (None counts as 0). A second signal ends the process at once. A
-    StartupError out of `serve`, alone or inside an exception group, is printed as one line and gives status 2; any
-    other exception is not caught.
+    `stopping` is set by SIGINT and SIGTERM, and when the supervisor that started the process is gone: `serve`
+    then finishes what it has in hand and returns (None counts as 0). A second signal ends the process at
+    once. A StartupError out of `serve`, alone or inside an exception group, is printed as one line and gives
+    status 2; any other exception is not caught.
     """
     import uvloop
 
@@ -37,15 +38,13 @@ def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -
     except StartupError as error:
         return fail(error)
     except BaseExceptionGroup as group:
-        error_or_none = _first_startup_error(group)
-        if error_or_none is None:
-            raise
-        return fail(error_or_none)
+        return fail(startup_error_in(group))
 
 
 def fail(error: StartupError) -> int:
     """Print a StartupError as one line on stderr; return the exit status for it."""
-    print(f"branchline: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"branchline: {' '.join(str(error).split())}\n")
+    sys.stderr.flush()
     return EXIT_USAGE
 
 
@@ -76,22 +75,23 @@ def install_signal_handlers(stopping: asyncio.Event) -> None:
 async def watch_parent(stopping: asyncio.Event) -> None:
     """Set `stopping` once the supervisor named in the environment is no longer this process's parent.
 
-    A second line behind the kernel's parent-death signal, which Linux alone has and which a change of user clears.
-    Returns at once where no supervisor is named.
+    A second line behind the kernel's parent-death signal, which Linux alone has and which a change of user
+    clears. Returns at once where no supervisor is named.
     """
     try:
         supervisor = int(os.environ.get(SUPERVISOR_VARIABLE, ""))
     except ValueError:
         return
-    while os.getppid() == supervisor:
+    while os.getppid() == supervisor:  # noqa: ASYNC110 - the kernel tells nobody of a change of parent
         await asyncio.sleep(PARENT_CHECK_SECONDS)
     stopping.set()
 
 
-def _first_startup_error(group: BaseExceptionGroup) -> StartupError | None:
+def startup_error_in(group: BaseExceptionGroup) -> StartupError:
+    """The first StartupError of a group that holds nothing else; a group that does is raised again."""
     found, others = group.split(StartupError)
     if found is None or others is not None:
-        return None
+        raise group
     error: BaseException = found
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

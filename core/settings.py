@@ -60,13 +60,15 @@ class Settings(BaseSettings):
 
     env: Literal["development", "production"] = Field(
         default="development",
-        description="`development` or `production`. Production refuses to start with a default that is unsafe.",
+        description="`development` or `production`. Production refuses to start with a default that is not "
+        "safe there.",
     )
 
     database_url: str = _url(
         "DATABASE_URL",
-        "PostgreSQL for the application: a login role that owns nothing and is a member of `branchline_api`, "
-        "`branchline_gateway` and `branchline_relay`. `branchline up` starts a PostgreSQL of its own if this is not set.",
+        "PostgreSQL for the application: a login role that owns nothing and is a member of "
+        "`branchline_api`, `branchline_gateway` and `branchline_relay`. `branchline up` starts a PostgreSQL "
+        "of its own if this is not set.",
     )
     owner_database_url: str = Field(
         default="",
@@ -87,15 +89,15 @@ class Settings(BaseSettings):
     )
     redis_url: str = _url(
         "REDIS_URL",
-        "Redis or Valkey, for publications, presence and tickets. `branchline up` starts a Valkey of its own if this "
-        "is not set.",
+        "Redis or Valkey, for publications, presence and tickets. `branchline up` starts a Valkey of its "
+        "own if this is not set.",
     )
 
     secret: str = Field(
         default="",
         repr=False,
-        description="The key that signs access tokens in development, at least 32 bytes. `branchline up` makes one and "
-        "keeps it in its home.",
+        description="The key that signs access tokens in development, at least 32 bytes. `branchline up` "
+        "makes one and keeps it in its home.",
     )
     signing_key: str = Field(
         default="",
@@ -104,19 +106,26 @@ class Settings(BaseSettings):
     )
     jwks_url: str = Field(
         default="",
-        description="Where the keys of an outside issuer of tokens are published; in place of `BRANCHLINE_SIGNING_KEY`.",
+        description="Where the keys of an outside issuer of tokens are published; in place of "
+        "`BRANCHLINE_SIGNING_KEY`.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Origins, with commas between, whose pages may use the API and the gateway. In development "
-        "`http://localhost:*` and `http://127.0.0.1:*` are allowed as well.",
+        description="Origins, with commas between, whose pages may use the API and the gateway. In "
+        "development `http://localhost:*` and `http://127.0.0.1:*` are allowed as well.",
     )
 
+    home: Path = Field(
+        default=Path(".branchline"),
+        description="Where `branchline up` keeps its data, and where other commands look for the servers that "
+        "it runs when `DATABASE_URL` is not set.",
+    )
     host: str = Field(default="127.0.0.1", min_length=1, description="The address that servers listen on.")
     api_port: _Port = Field(default=8000, description="The port of the API and of the demo page.")
     gateway_port: _Port = Field(
         default=8001,
-        description="The port of the WebSocket gateways. Gateway *n* answers `/readyz` and `/metrics` on this port + *n*.",
+        description="The port of the WebSocket gateways. Gateway *n* answers `/readyz` and `/metrics` on "
+        "this port + *n*.",
     )
     gateway_index: int = Field(
         default=1, ge=1, description="Which gateway of this machine a process is, from 1."
@@ -233,7 +242,9 @@ def load_settings(**overrides: Any) -> Settings:
 def unknown_variables(
     environment: Mapping[str, str] | None = None, env_file: Path | None = None
 ) -> list[str]:
-    """Names that begin with BRANCHLINE_, in the environment or in `.env`, and mean nothing: most often a slip."""
+    """Names that begin with BRANCHLINE_, in the environment or in `.env`, and mean nothing: most often a
+    slip.
+    """
     names = set(os.environ if environment is None else environment)
     path = Path(ENV_FILE) if env_file is None else env_file
     if path.is_file():
@@ -270,8 +281,8 @@ def _describe(error: ValidationError) -> str:
 def _refuse_unsafe(settings: Settings) -> None:
     if not settings.signing_key and not settings.jwks_url:
         raise StartupError(
-            "BRANCHLINE_ENV is production, and neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL is set: set one "
-            "of them (a key: `openssl rand -hex 32`)."
+            "BRANCHLINE_ENV is production, and neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL is "
+            "set: set one of them (a key: `openssl rand -hex 32`)."
         )
     if settings.secret:
         raise StartupError(
@@ -280,6 +291,6 @@ def _refuse_unsafe(settings: Settings) -> None:
         )
     if not settings.allowed_origins:
         raise StartupError(
-            "BRANCHLINE_ENV is production and BRANCHLINE_ALLOWED_ORIGINS is not set: list the origins of your pages, "
-            "such as https://crm.example.com."
+            "BRANCHLINE_ENV is production and BRANCHLINE_ALLOWED_ORIGINS is not set: list the origins of "
+            "your pages, such as https://crm.example.com."
         )

@@ -1,7 +1,9 @@
-"""/healthz, /readyz and /metrics: what a process says of itself, and a tiny HTTP server for those that have none.
+"""/healthz, /readyz and /metrics: what a process says of itself, and a tiny HTTP server for those that have
+none.
 
-The API has its own HTTP server and uses `status_response` alone; the relay and the gateways start a StatusServer on
-a port of their own. One request a connection, GET and HEAD only, nothing of the request is used but its path.
+The API has its own HTTP server and uses `status_response` alone; the relay and the gateways start a
+StatusServer on a port of their own. One request a connection, GET and HEAD only, nothing of the request is
+used but its path.
 """
 
 import asyncio

@@ -43,7 +43,8 @@ _TICKET = re.compile(r"(ticket=)[^&\s\"']+")
 _DETAIL = re.compile(r"DETAIL:.*", re.DOTALL)
 _URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*:)[^@/\s]+@")
 
-# From a commit in PostgreSQL to the hop named; buckets in seconds, fine below 100 ms, which is what is promised.
+# From a commit in PostgreSQL to the hop named; buckets in seconds, fine below 100 ms, which is what is
+# promised.
 hop_histogram = Histogram(
     "branchline_hop_seconds",
     "Time from a change's commit until it passed a hop.",
