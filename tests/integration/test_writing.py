@@ -1,0 +1,339 @@
+"""write_mutations: merge by field, rights in the statement, repeats, and bad mutations that stand alone."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from tests.integration.conftest import Connect
+from tests.tenants import Connection, Tenant, create_tenant, log_of, new_id, write
+
+LATER = "9000000000000-0000-00000000-0000-4000-8000-00000000000a"
+EARLIER = "1000000000000-0000-00000000-0000-4000-8000-00000000000b"
+
+
+async def make_lead(api: Connection, tenant: Tenant, person: str = "ana", **fields: object) -> str:
+    lead = new_id()
+    [result] = await write(
+        api, tenant.mutation(person, "insert", "leads", lead, fields={"name": "L", **fields})
+    )
+    assert result["status"] == "applied", result
+    return lead
+
+
+async def test_an_insert_answers_with_the_record_and_its_defaults(api: Connection, tenant: Tenant) -> None:
+    [result] = await write(api, tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "Émile"}))
+    record = result["record"]
+    assert (result["status"], result["version"], record["version"]) == ("applied", 1, 1)
+    assert (record["status"], record["currency"], record["branch_id"]) == ("new", "EUR", None)
+    assert record["updated_by"] == tenant.people["ana"]
+
+
+async def test_the_branch_of_a_new_record_is_its_writers_if_there_is_just_one(
+    api: Connection, tenant: Tenant
+) -> None:
+    [result] = await write(api, tenant.mutation("ben", "insert", "leads", new_id(), fields={"name": "L"}))
+    assert result["record"]["branch_id"] == tenant.branches["north"]
+
+
+async def test_an_id_that_exists_is_taken(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    [result] = await write(api, tenant.mutation("ana", "insert", "leads", lead, fields={"name": "M"}))
+    assert (result["status"], result["code"]) == ("rejected", "id_taken")
+
+
+async def test_two_writers_of_different_fields_both_keep_their_work(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}, clock=LATER))
+    [result] = await write(
+        api, tenant.mutation("ben", "update", "leads", lead, fields={"company": "C"}, clock=LATER[:-1] + "b")
+    )
+    assert result["code"] == "forbidden"  # Ben is of north; the record is of no branch
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"company": "C"}, clock=LATER))
+    [result] = await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"email": "e"}))
+    assert (result["record"]["phone"], result["record"]["company"], result["record"]["email"]) == (
+        "1",
+        "C",
+        "e",
+    )
+
+
+async def test_an_older_write_of_a_field_loses_and_is_told_to_whom(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "new"}, clock=LATER))
+    [result] = await write(
+        api,
+        tenant.mutation("ana", "update", "leads", lead, fields={"phone": "old", "email": "e"}, clock=EARLIER),
+    )
+    assert result["status"] == "merged"
+    assert [entry["field"] for entry in result["lost"]] == ["email", "phone"]
+    phone = result["lost"][1]
+    assert (phone["mine"], phone["theirs"], phone["by"]) == ("old", "new", tenant.people["ana"])
+    assert phone["at_ms"] == int(LATER[:13])
+    assert result["version"] == 2
+
+
+async def test_a_stamp_by_the_server_beats_a_clock_that_is_far_ahead(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "ahead"}, clock=LATER))
+    [result] = await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "now"}))
+    assert (result["status"], result["record"]["phone"]) == ("applied", "now")
+    assert result["clock"] > LATER
+
+
+async def test_a_concurrent_overwrite_is_in_the_change_with_the_value_and_its_author(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    lead = await make_lead(api, tenant)
+    await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "ana's"}, base_version=1)
+    )
+    await owner.execute(
+        "UPDATE organization_members SET role = 'manager', branch_ids = NULL WHERE user_id = $1",
+        tenant.people["ben"],
+    )
+    await write(
+        api, tenant.mutation("ben", "update", "leads", lead, fields={"phone": "ben's"}, base_version=1)
+    )
+    [entry] = (await log_of(owner, tenant))[-1]["overwrote"]
+    assert (entry["field"], entry["value"], entry["by"]) == ("phone", "ana's", tenant.people["ana"])
+    await write(
+        api, tenant.mutation("ben", "update", "leads", lead, fields={"phone": "again"}, base_version=3)
+    )
+    assert (await log_of(owner, tenant))[-1]["overwrote"] is None
+
+
+async def test_a_strict_write_to_another_version_is_refused_with_the_current_record(
+    api: Connection, tenant: Tenant
+) -> None:
+    lead = await make_lead(api, tenant)
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}))
+    [result] = await write(
+        api,
+        tenant.mutation("ana", "update", "leads", lead, fields={"phone": "2"}, mode="strict", base_version=1),
+    )
+    assert (result["status"], result["code"], result["record"]["phone"]) == (
+        "rejected",
+        "version_mismatch",
+        "1",
+    )
+    [result] = await write(
+        api, tenant.mutation("ana", "delete", "leads", lead, mode="strict", base_version=1)
+    )
+    assert (result["status"], result["code"]) == ("rejected", "version_mismatch")
+
+
+async def test_the_same_mutation_takes_effect_once_and_is_answered_with_its_first_result(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    mutation = tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "L"})
+    [first] = await write(api, mutation)
+    before = len(await log_of(owner, tenant))
+    [second] = await write(api, mutation)
+    assert (second["status"], second["first"]["status"], second["first"]["version"]) == (
+        "duplicate",
+        "applied",
+        1,
+    )
+    assert len(await log_of(owner, tenant)) == before
+    [other] = await write(api, {**mutation, "fingerprint": "something else"})
+    assert (other["status"], other["code"]) == ("rejected", "id_reused")
+    assert first["status"] == "applied"
+
+
+async def test_the_same_id_from_somebody_else_is_another_mutation(api: Connection, tenant: Tenant) -> None:
+    mutation = tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "L"})
+    await write(api, mutation)
+    [result] = await write(
+        api, {**mutation, "user_id": tenant.people["ben"], "id": new_id(), "fields": {"name": "mine"}}
+    )
+    assert (result["status"], result["first"]) == ("applied", None)
+
+
+async def test_the_same_mutation_from_two_processes_at_once_takes_effect_once(
+    owner: Connection, connect: Connect, tenant: Tenant
+) -> None:
+    mutation = tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "L"})
+    a, b = await connect("branchline_api"), await connect("branchline_api")
+    results = await asyncio.gather(write(a, mutation), write(b, mutation), return_exceptions=True)
+    answered = [r[0]["status"] for r in results if isinstance(r, list)]
+    assert "applied" in answered
+    for result in results:
+        assert isinstance(result, list | asyncpg.UniqueViolationError)
+    assert sum(c["collection"] == "leads" for c in await log_of(owner, tenant)) == 1
+
+
+async def test_bad_mutations_stand_alone(owner: Connection, api: Connection, tenant: Tenant) -> None:
+    batch = [tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": f"L{n}"}) for n in range(20)]
+    batch[3]["fields"]["score"] = 101
+    batch[7]["fields"]["client_id"] = new_id()
+    batch[11]["fields"]["name"] = None
+    batch[15]["fields"]["estimated_value"] = "-1"
+    results = await write(api, *batch)
+    assert {n: r["code"] for n, r in enumerate(results) if r["status"] == "rejected"} == {
+        3: "invalid",
+        7: "foreign_key",
+        11: "invalid",
+        15: "invalid",
+    }
+    assert sum(c["collection"] == "leads" for c in await log_of(owner, tenant)) == 16
+    [again] = await write(api, {**batch[3], "fields": {"name": "better"}})
+    assert again["status"] == "applied", "a rejection is not remembered"
+
+
+async def test_mutations_of_one_record_in_one_batch_follow_each_other(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    lead = new_id()
+    results = await write(
+        api,
+        tenant.mutation("ana", "insert", "leads", lead, fields={"name": "1"}),
+        tenant.mutation("ana", "update", "leads", lead, fields={"name": "2"}),
+        tenant.mutation("ana", "delete", "leads", lead),
+        tenant.mutation("ana", "insert", "leads", lead, fields={"name": "3"}),
+    )
+    assert [r["version"] for r in results] == [1, 2, 3, 4]
+    assert [c["operation"] for c in (await log_of(owner, tenant))[-4:]] == [
+        "insert",
+        "update",
+        "delete",
+        "insert",
+    ]
+
+
+async def test_a_batch_of_several_organisations_and_people_keeps_them_apart(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    other = await create_tenant(owner, "other")
+    mine, theirs = new_id(), new_id()
+    results = await write(
+        api,
+        other.mutation("ana", "insert", "leads", theirs, fields={"name": "theirs"}),
+        tenant.mutation("ana", "insert", "leads", mine, fields={"name": "mine"}),
+        tenant.mutation("ana", "update", "leads", theirs, fields={"name": "stolen"}),
+        {
+            **tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "x"}),
+            "user_id": other.people["ana"],
+        },
+    )
+    assert [r["status"] for r in results] == ["applied", "applied", "rejected", "rejected"]
+    assert [r["code"] for r in results] == [None, None, "not_found", "forbidden"]
+    change = (await log_of(owner, other))[-1]
+    assert str(change["actor_id"]) == other.people["ana"]
+    assert await owner.fetchval("SELECT name FROM leads WHERE id = $1", theirs) == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("person", "operation", "code"),
+    [
+        ("vera", "update", "forbidden"),
+        ("vera", "delete", "forbidden"),
+        ("carla", "update", "forbidden"),
+        ("carla", "delete", "forbidden"),
+        ("rita", "update", "not_found"),
+        ("rita", "delete", "not_found"),
+        ("ben", "update", None),
+        ("ana", "delete", None),
+    ],
+)
+async def test_rights_by_branch_are_part_of_the_statement(
+    api: Connection, tenant: Tenant, person: str, operation: str, code: str | None
+) -> None:
+    lead = await make_lead(api, tenant, branch_id=tenant.branches["north"])
+    fields = {"phone": "1"} if operation == "update" else {}
+    [result] = await write(api, tenant.mutation(person, operation, "leads", lead, fields=fields))
+    assert result["code"] == code
+
+
+async def test_an_agent_cannot_move_a_record_to_a_branch_that_is_not_theirs(
+    api: Connection, tenant: Tenant
+) -> None:
+    lead = await make_lead(api, tenant, "ben")
+    for branch in (tenant.branches["south"], None):
+        [result] = await write(
+            api, tenant.mutation("ben", "update", "leads", lead, fields={"branch_id": branch})
+        )
+        assert result["code"] == "forbidden"
+    [result] = await write(
+        api,
+        tenant.mutation(
+            "ben", "insert", "leads", new_id(), fields={"name": "x", "branch_id": tenant.branches["south"]}
+        ),
+    )
+    assert result["code"] == "forbidden"
+
+
+async def test_a_membership_that_was_disabled_writes_nothing(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    await owner.execute(
+        "UPDATE organization_members SET disabled_at = now() WHERE user_id = $1", tenant.people["ana"]
+    )
+    [result] = await write(api, tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "x"}))
+    assert result["code"] == "forbidden"
+
+
+async def test_a_delete_carries_its_person_and_mutation_and_its_cascades_only_the_person(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    client = new_id()
+    await write(api, tenant.mutation("ana", "insert", "clients", client, fields={"name": "C"}))
+    await write(
+        api, tenant.mutation("ana", "insert", "deals", new_id(), fields={"name": "D", "client_id": client})
+    )
+    mutation = tenant.mutation("ana", "delete", "clients", client, unit="the request")
+    await write(api, mutation)
+    deal, gone = sorted((await log_of(owner, tenant))[-2:], key=lambda c: c["operation"] == "delete")
+    assert str(gone["mutation_id"]) == mutation["mutation_id"]
+    assert (str(gone["actor_id"]), str(deal["actor_id"])) == (tenant.people["ana"],) * 2
+    assert (gone["unit"], deal["unit"], deal["mutation_id"]) == ("the request", "the request", None)
+
+
+async def test_a_later_update_revives_a_deleted_record_and_an_earlier_one_does_not(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    lead = await make_lead(api, tenant, phone="1")
+    await write(api, tenant.mutation("ana", "delete", "leads", lead))
+    [early] = await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"email": "e"}, clock=EARLIER)
+    )
+    assert (early["status"], [x["field"] for x in early["lost"]]) == ("merged", ["email"])
+    [late] = await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"email": "f"}, clock=LATER)
+    )
+    assert (late["status"], late["record"]["phone"], late["record"]["email"]) == ("applied", "1", "f")
+    assert (await log_of(owner, tenant))[-1]["operation"] == "insert"
+
+
+async def test_a_delete_that_is_older_than_the_newest_field_loses(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    [result] = await write(api, tenant.mutation("ana", "delete", "leads", lead, clock=EARLIER))
+    assert (result["status"], result["lost"][0]["field"]) == ("merged", "*")
+
+
+async def test_the_write_function_runs_once_a_transaction(api: Connection, tenant: Tenant) -> None:
+    await api.execute("BEGIN")
+    await make_lead(api, tenant)
+    with pytest.raises(asyncpg.PostgresError, match="runs once"):
+        await make_lead(api, tenant)
+
+
+async def test_batches_of_two_processes_over_the_same_records_do_not_deadlock(
+    owner: Connection, connect: Connect, tenant: Tenant
+) -> None:
+    api = await connect("branchline_api")
+    leads = [await make_lead(api, tenant) for _ in range(20)]
+    writers = [await connect("branchline_api") for _ in range(4)]
+
+    async def storm(writer: Connection, order: list[str]) -> None:
+        for _ in range(10):
+            results = await write(
+                writer,
+                *(tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}) for lead in order),
+            )
+            assert {r["status"] for r in results} <= {"applied", "merged"}
+
+    await asyncio.gather(*(storm(w, leads if n % 2 else leads[::-1]) for n, w in enumerate(writers)))
+    assert (
+        await owner.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    )
