@@ -133,7 +133,13 @@ def run_servers() -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def _postgresql(placement: Placement, port: int, folder: Path) -> Iterator[None]:
-    arguments = [*embedded_postgres.arguments(placement, port), "-c", "fsync=off", "-c", "max_connections=400"]
+    arguments = [
+        *embedded_postgres.arguments(placement, port),
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_connections=400",
+    ]
     ready = [str(placement.postgresql / "pg_isready"), "--quiet", f"--host={HOST}", f"--port={port}"]
     with (folder / "postgresql.log").open("w+") as log:
         process = _start(arguments, placement, signal.SIGQUIT, log)
@@ -186,7 +192,7 @@ def _start(
         # A group of its own, so that Ctrl-C in the terminal leaves the server to its fixture.
         process_group=0,
         preexec_fn=die_with_parent(death_signal),
-user=None if user is None else user.uid,
+        user=None if user is None else user.uid,
         group=None if user is None else user.gid,
         extra_groups=None if user is None else [],
     )

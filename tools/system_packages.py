@@ -3,9 +3,9 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["MissingProgramError", "install"]
+PACKAGE_LISTS = Path("/var/lib/apt/lists")
 
 
 class MissingProgramError(Exception):
@@ -24,10 +24,13 @@ def install(packages: list[str], *, purpose: str, elsewhere: str) -> None:
     if os.geteuid() != 0:
         raise MissingProgramError(f"{purpose}. Install it with:\n\n    sudo {command}\n\n(or {elsewhere})")
     print(f"{purpose}: {command}", flush=True)
-    install_now: Callable[[], bool] = lambda: _apt_get("install", "--no-install-recommends", *packages)  # noqa: E731
     # The package lists of a fresh machine are empty, and those of an old one name versions that are gone.
-    if not install_now() and not (_apt_get("update") and install_now()):
-        raise MissingProgramError(f"{purpose}, and `{command}` failed; its output is above")
+    tries = 2 if any(PACKAGE_LISTS.glob("*_Packages*")) else 1
+    for attempt in range(tries):
+        fresh = attempt == tries - 1
+        if (not fresh or _apt_get("update")) and _apt_get("install", "--no-install-recommends", *packages):
+            return
+    raise MissingProgramError(f"{purpose}, and `{command}` failed; its output is above")
 
 
 def _apt_get(*arguments: str) -> bool:

@@ -1,0 +1,66 @@
+"""The sums at the end of `make test`."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import run_tests
+from tools.run_tests import Runner, Tally, read_report
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.a" name="test_one" time="0.5"/>
+<testcase classname="tests.a" name="test_two" time="1.5"><failure message="no"/></testcase>
+<testcase classname="tests.a" name="test_three" time="0"><error message="in its fixture"/></testcase>
+<testcase classname="tests.a" name="test_four" time="0"><skipped/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real results, which the run around this one is writing, are left alone."""
+    monkeypatch.setattr(run_tests, "SUMMARY", tmp_path / "summary.txt")
+    return tmp_path
+
+
+def run_script(folder: Path, script: str, name: str = "node", deadline_seconds: int = 20) -> Tally:
+    report = folder / "report.xml"
+    command = [sys.executable, "-c", script, str(report), REPORT]
+    return run_tests._run(Runner(name, command, report), {}, deadline_seconds)
+
+
+def test_a_report_is_counted_by_what_became_of_each_test(tmp_path: Path) -> None:
+    path = tmp_path / "report.xml"
+    path.write_text(REPORT)
+    tally = read_report(path)
+    assert (tally.passed, tally.failed, tally.skipped) == (1, 2, 1)
+    assert max(tally.durations) == (1.5, "tests.a: test_two")
+
+
+def test_a_runner_that_leaves_no_report_is_a_failure(results: Path) -> None:
+    assert run_script(results, "pass").failed == 1
+
+
+def test_a_runner_that_fails_beside_its_tests_is_a_failure(results: Path) -> None:
+    script = "import sys; open(sys.argv[1], 'w').write('<testsuites/>'); sys.exit(3)"
+    assert run_script(results, script).failed == 1
+
+
+def test_a_runner_that_hangs_is_ended_and_is_a_failure(results: Path) -> None:
+    assert run_script(results, "import time; time.sleep(60)", deadline_seconds=1).failed == 1
+
+
+@pytest.mark.parametrize(
+    ("tally", "status", "last_line"),
+    [
+        (Tally(passed=3), 0, "3 passed, 0 failed"),
+        (Tally(passed=3, failed=1, skipped=2), 1, "3 passed, 1 failed"),
+        (Tally(skipped=2), 1, "0 passed, 0 failed"),
+    ],
+)
+def test_the_last_line_is_the_sum_and_no_test_is_no_success(
+    capsys: pytest.CaptureFixture[str], tally: Tally, status: int, last_line: str
+) -> None:
+    assert run_tests._report(tally) == status
+    assert capsys.readouterr().out.splitlines()[-1] == last_line
+    assert run_tests.SUMMARY.read_text() == f"{last_line}\n"
