@@ -1,0 +1,49 @@
+"""A connection that the relay keeps, and that never makes it wait.
+
+A pool hands out whichever connection is free and, when one is given back in the middle of a statement, waits for the
+server to end it. The relay keeps a connection for each purpose instead, and waits for no answer beyond a deadline.
+"""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+
+class HeldConnection:
+    """One connection of `pool`, kept from the first statement to the last; one statement at a time.
+
+    A statement that is late or whose connection breaks costs the connection: it is cut, without waiting, and the
+    next statement opens another. The error is the caller's to treat. An error of the statement itself does not.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
+
+    async def fetch(
+        self, statement: str, *arguments: object, deadline_seconds: float
+    ) -> list[asyncpg.Record]:
+        """Run one statement and give its rows.
+
+        Raises TimeoutError after `deadline_seconds` (the wait for an earlier statement included), OSError or an
+        asyncpg error.
+        """
+        async with asyncio.timeout(deadline_seconds), self._turn:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._pool.acquire()
+                rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
+            except asyncpg.PostgresError:
+                raise
+            except BaseException:
+                self.cut()
+                raise
+        return rows
+
+    def cut(self) -> None:
+        """End the connection at once, whatever it is doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()

@@ -1,0 +1,373 @@
+"""What a relay does while it leads: what is committed goes to Redis, in order, and what is out is remembered.
+
+One turn: wait for a hint, or `POLL_SECONDS`; see which commits have appeared; read some of their changes; publish them,
+and the heartbeat when it is time; note how far that brings each organisation. A turn is short, whatever there
+is to do, so a large transaction or a busy organisation delays the others by a turn and no more.
+
+Errors of the database end the turn: the relay compares all heads with what it has published and goes on from there.
+Errors of Redis keep it: the same publications are sent until Redis takes them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from core.protocol.publication import (
+    HEARTBEAT_SECONDS,
+    Heartbeat,
+    channel_of_heartbeat,
+    channel_of_organization,
+    encode_heartbeat,
+)
+from gateway.relay import metrics
+from gateway.relay.backlog import ACTIVE_SECONDS, Backlog, Part
+from gateway.relay.bundle import Bundler, Outgoing, Sender, UnreadableChangeError, group
+from gateway.relay.leadership import Leadership
+from gateway.relay.outbox import COMMITS_AT_ONCE, Outbox, Reading, Snapshot, Standing
+from gateway.relay.positions import Positions
+from gateway.relay.publisher import PUBLISH_ERRORS, Message, Publisher, pipelines
+from gateway.relay.wake import Cause, Wake
+
+POLL_SECONDS = 0.2
+"""The longest that the relay waits before it looks for itself; with the turn before it, below a quarter of a second."""
+SWEEP_SECONDS = 30.0
+RETRY_SECONDS = 0.05
+RETRY_AT_MOST_SECONDS = 0.5
+ORGANIZATIONS_AT_ONCE = 100
+"""Organisations whose commits are read again at once when they are behind."""
+
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+CLASSES_OF_DATA = ("21", "22", "54", "XX")
+"""Classes of SQLSTATE that speak of what was read, not of the server or the connection."""
+
+log = structlog.get_logger()
+
+
+class EpochChangedError(Exception):
+    """The log has begun another life."""
+
+
+@dataclass(slots=True)
+class State:
+    """What outlives a leadership: what was published of which epoch, and what is wrong at the moment."""
+
+    backlog: Backlog = field(default_factory=Backlog)
+    epoch: str = ""
+    database_error: str | None = None
+    redis_error: str | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """Publications that were made together, and how far each organisation is once they are out."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    moved: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    sent: int = 0
+
+
+class Leading:
+    """One leadership, under `term`. `run` ends with LeadershipLostError, or when it is cancelled."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        publisher: Publisher,
+        leadership: Leadership,
+        wake: Wake,
+        positions: Positions,
+        state: State,
+        clock: Callable[[], float],
+        term: int,
+    ) -> None:
+        self._outbox = outbox
+        self._publisher = publisher
+        self._leadership = leadership
+        self._wake = wake
+        self._positions = positions
+        self._state = state
+        self._clock = clock
+        self._term = term
+        self._shard = leadership.shard
+        self._snapshot = Snapshot(0, ())
+        self._bundler = Bundler(Sender(self._shard, term, ""))
+        self._round = Round()
+        self._database_ahead = timedelta()
+        self._heartbeat_at = self._sweep_at = self._redis_at = 0.0
+        self._redis_pause = RETRY_SECONDS
+
+    async def run(self) -> None:
+        """Take turns until the leadership ends. Errors of the database and of Redis are waited out."""
+        metrics.elections.inc()
+        metrics.leading.labels(self._shard).set(1)
+        metrics.term.labels(self._shard).set(self._term)
+        pause = RETRY_SECONDS
+        self._wake.wake("elected")
+        while True:
+            try:
+                await self._begin()
+                pause = RETRY_SECONDS
+                while True:
+                    await self._turn()
+            except EpochChangedError as error:
+                log.warning("epoch_changed", epoch=str(error))
+            except DATABASE_ERRORS as error:
+                self._state.database_error = repr(error)
+                metrics.database_errors.inc()
+                log.warning("log_not_read", shard=self._shard, error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_AT_MOST_SECONDS)
+
+    # Where everybody stands ------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Compare every head with what was published, and go on from there."""
+        reading, standings = await self._fetch_standing()
+        beyond = [
+            standing for standing in standings if self._published(standing, reading.epoch) > standing.head
+        ]
+        if beyond:
+            first = beyond[0]
+            reason = (
+                f"organisation {first.organization_id} was published up to offset "
+                f"{self._published(first, reading.epoch)} and its log ends at {first.head}"
+            )
+            log.error("position_beyond_head", shard=self._shard, organizations=len(beyond), reason=reason)
+            await self._outbox.renew_epoch(reason)
+            reading, standings = await self._fetch_standing()
+        now = self._clock()
+        backlog = Backlog()
+        for standing in standings:
+            age = (reading.at - standing.head_at).total_seconds() if standing.head_at else ACTIVE_SECONDS
+            published = self._published(standing, reading.epoch)
+            backlog.stand(
+                standing.organization_id,
+                published=min(published, standing.head),
+                head=standing.head,
+                now=now,
+                moved_at=now - age,
+            )
+        self._state.backlog, self._state.epoch, self._state.database_error = backlog, reading.epoch, None
+        self._snapshot = reading.snapshot
+        self._bundler = Bundler(Sender(self._shard, self._term, reading.epoch))
+        self._round = Round()
+        self._positions.begin(reading.epoch)
+        self._sweep_at = now + SWEEP_SECONDS
+        log.info("relaying", shard=self._shard, term=self._term, epoch=reading.epoch, behind=backlog.lag())
+
+    def _published(self, standing: Standing, epoch: str) -> int:
+        """What is out of an organisation in this epoch; of another one, what need not be published in this one."""
+        same = standing.published_epoch == epoch
+        kept = standing.published if same else min(standing.published, standing.head)
+        if self._state.epoch == epoch:
+            # This relay may have published more than it has kept.
+            return max(kept, self._state.backlog.of(standing.organization_id).published)
+        return kept
+
+    async def _fetch_standing(self) -> tuple[Reading, list[Standing]]:
+        before = datetime.now(UTC)
+        reading, standings = await self._outbox.fetch_standing()
+        self._compare_clocks(before, reading)
+        return reading, standings
+
+    def _compare_clocks(self, before: datetime, reading: Reading) -> None:
+        # Commits carry the database's time; the middle of the round trip is when it was read, more or less.
+        self._database_ahead = reading.at - (before + (datetime.now(UTC) - before) / 2)
+
+    # A turn ----------------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        cause = await self._wait()
+        metrics.wakes.labels(cause).inc()
+        await self._look()
+        if self._clock() >= self._sweep_at:
+            await self._sweep()
+        if not self._round.outgoing and not self._round.moved:
+            await self._refill()
+            await self._make_round()
+        await self._send()
+
+    async def _wait(self) -> Cause:
+        now = self._clock()
+        until = min(now + POLL_SECONDS, max(self._heartbeat_at, self._redis_at))
+        if self._round.outgoing or self._round.moved:
+            until = min(until, self._redis_at)
+        elif self._state.backlog.has_work(now):
+            until = now
+        return await self._wake.wait(until - now) if until > now else self._wake.take()
+
+    async def _look(self) -> None:
+        """Take in the commits that have appeared since the last look."""
+        before = datetime.now(UTC)
+        reading, commits = await self._outbox.fetch_news(self._snapshot)
+        if reading.epoch != self._state.epoch:
+            raise EpochChangedError(reading.epoch)
+        self._compare_clocks(before, reading)
+        gaps = self._state.backlog.note(commits, self._clock())
+        self._snapshot = reading.snapshot
+        if gaps:
+            metrics.missed.labels("gap").inc(gaps)
+            log.error("commits_missed", shard=self._shard, organizations=gaps, found_by="gap")
+
+    async def _sweep(self) -> None:
+        """Compare all heads with what is known: nothing that the last look could see may be news."""
+        self._sweep_at = self._clock() + SWEEP_SECONDS
+        metrics.wakes.labels("sweep").inc()
+        reading, standings = await self._fetch_standing()
+        if reading.epoch != self._state.epoch:
+            raise EpochChangedError(reading.epoch)
+        for standing in standings:
+            known = self._state.backlog.of(standing.organization_id).head
+            if standing.head > known and self._snapshot.could_see(standing.head_transaction):
+                metrics.missed.labels("sweep").inc()
+                log.error("commits_missed", shard=self._shard, organization=str(standing.organization_id))
+                self._state.backlog.behind(standing.organization_id, standing.head, self._clock())
+
+    async def _refill(self) -> None:
+        """Read the commits of organisations that are behind further than they remember."""
+        adrift = self._state.backlog.adrift()[:ORGANIZATIONS_AT_ONCE]
+        if not adrift:
+            return
+        found = await self._outbox.fetch_commits([(each.organization_id, each.published) for each in adrift])
+        for progress in adrift:
+            commits = found[progress.organization_id]
+            lost = self._state.backlog.refill(progress, commits, complete=len(commits) < COMMITS_AT_ONCE)
+            if lost is not None:
+                log.error("changes_pruned", organization=progress.name, after=lost[0], to=lost[1])
+                self._round.outgoing.append(self._bundler.marker(progress, *lost, self._now_ms()))
+                metrics.unreadable.inc()
+
+    # Publishing ------------------------------------------------------------------------------------------------------
+
+    async def _make_round(self) -> None:
+        """Read changes of the organisations whose turn it is, and make publications of them."""
+        parts = self._state.backlog.choose(self._clock())
+        if not parts:
+            return
+        try:
+            groups = list(group(parts, await self._outbox.fetch_parts(parts)))
+        except UnreadableChangeError:
+            groups = await self._read_apart(parts)
+        except asyncpg.PostgresError as error:
+            if not _speaks_of_data(error):
+                raise
+            groups = await self._read_apart(parts)
+        for read in groups:
+            progress = self._state.backlog.of(read[0][0].commit.organization_id)
+            try:
+                bundled = self._bundler.bundle(progress, read, self._now_ms())
+            except UnreadableChangeError as error:
+                self._fail(progress.organization_id, error)
+                continue
+            self._round.outgoing += bundled.outgoing
+            self._round.moved[progress.organization_id] = (bundled.published, bundled.read)
+
+    async def _read_apart(self, parts: list[Part]) -> list[list[tuple[Part, list[str]]]]:
+        """Read each organisation by itself, so that the one that cannot be read fails alone."""
+        apart: dict[UUID, list[Part]] = {}
+        for part in parts:
+            apart.setdefault(part.commit.organization_id, []).append(part)
+        groups: list[list[tuple[Part, list[str]]]] = []
+        for organization_id, own in apart.items():
+            try:
+                groups += group(own, await self._outbox.fetch_parts(own))
+            except UnreadableChangeError as error:
+                self._fail(organization_id, error)
+            except asyncpg.PostgresError as error:
+                if not _speaks_of_data(error):
+                    raise
+                self._fail(organization_id, error)
+        return groups
+
+    def _fail(self, organization_id: UUID, error: Exception) -> None:
+        """Put an organisation aside for a moment; after enough tries give up the commit that it stands at."""
+        self._bundler.forget(organization_id)
+        given_up = self._state.backlog.fail(organization_id, self._clock())
+        log.error(
+            "changes_unreadable", organization=str(organization_id), error=str(error), given_up=bool(given_up)
+        )
+        if given_up is not None:
+            progress = self._state.backlog.of(organization_id)
+            marker = self._bundler.marker(progress, progress.published, given_up.last, self._now_ms())
+            self._round.outgoing.append(marker)
+            self._round.moved[organization_id] = (given_up.last, 0)
+            metrics.unreadable.inc()
+
+    async def _send(self) -> None:
+        """Publish the round and the heartbeat; a round that Redis does not take is sent again in a later turn."""
+        now = self._clock()
+        if now < self._redis_at:
+            return
+        messages: list[Message] = [
+            (channel_of_organization(str(outgoing.organization_id)), outgoing.body)
+            for outgoing in self._round.outgoing[self._round.sent :]
+        ]
+        if now >= self._heartbeat_at:
+            messages.append((channel_of_heartbeat(self._shard), self._heartbeat()))
+        try:
+            for lot in pipelines(messages):
+                self._leadership.check(self._term)
+                await self._publisher.publish(lot)
+                self._round.sent += len(lot)
+        except PUBLISH_ERRORS as error:
+            self._redis_failed(error)
+            return
+        self._state.redis_error = None
+        self._redis_pause = RETRY_SECONDS
+        self._sent()
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = max(self._heartbeat_at + HEARTBEAT_SECONDS, now + HEARTBEAT_SECONDS / 2)
+            self._show_lag()
+
+    def _redis_failed(self, error: BaseException) -> None:
+        metrics.publish_errors.inc()
+        log.warning("not_published", shard=self._shard, error=repr(error), waiting=len(self._round.outgoing))
+        self._state.redis_error = repr(error)
+        self._redis_at = self._clock() + self._redis_pause
+        self._redis_pause = min(self._redis_pause * 2, RETRY_AT_MOST_SECONDS)
+        # What arrived of the lot that failed is unknown; readers drop what they have.
+        self._show_lag()
+
+    def _sent(self) -> None:
+        """The round is out: note how far each organisation is, and how long the way was."""
+        sent, self._round = self._round, Round()
+        now = datetime.now(UTC) + self._database_ahead
+        for organization_id, (published, read) in sent.moved.items():
+            before = self._state.backlog.of(organization_id).published
+            self._state.backlog.advance(organization_id, published, read)
+            if published > before:
+                self._positions.moved(organization_id, published)
+        for outgoing in sent.outgoing:
+            metrics.changes.inc(outgoing.changes)
+            for committed in outgoing.committed:
+                metrics.published_hop.observe(max(0.0, (now - committed).total_seconds()))
+        metrics.publications.inc(len(sent.outgoing))
+
+    def _heartbeat(self) -> bytes:
+        heads = self._state.backlog.active_heads(self._clock())
+        return encode_heartbeat(
+            Heartbeat(
+                shard=self._shard, term=self._term, epoch=self._state.epoch, at_ms=self._now_ms(), heads=heads
+            )
+        )
+
+    def _show_lag(self) -> None:
+        backlog = self._state.backlog
+        oldest = backlog.oldest()
+        age = (datetime.now(UTC) + self._database_ahead - oldest).total_seconds() if oldest else 0.0
+        metrics.lag_seconds.labels(self._shard).set(max(0.0, age))
+        metrics.lag_gauge.labels(self._shard).set(backlog.lag())
+        metrics.head_gauge.labels(self._shard).set(backlog.head())
+
+    def _now_ms(self) -> int:
+        return int(datetime.now(UTC).timestamp() * 1000)
+
+
+def _speaks_of_data(error: asyncpg.PostgresError) -> bool:
+    state: str = getattr(error, "sqlstate", None) or ""
+    return state.startswith(CLASSES_OF_DATA)

@@ -1,0 +1,63 @@
+"""Hands publications to Redis, in order, over one connection."""
+
+import asyncio
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+PUBLISH_SECONDS = 2.0
+"""How long Redis may take to accept `PIPELINE_BYTES`."""
+CONNECT_SECONDS = 1.0
+PIPELINE_BYTES = 1024 * 1024
+
+PUBLISH_ERRORS = (RedisError, OSError, TimeoutError)
+
+Message = tuple[str, bytes]
+"""A channel and what is published on it."""
+
+
+def connect(url: str) -> Redis:
+    """A client of the Redis at `url` that tries once: the relay knows better when to try again."""
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PUBLISH_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        client_name="branchline-relay",
+    )
+
+
+class Publisher:
+    """Publishes messages. One caller at a time, so that they arrive in the order in which they were given."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish `messages` in order. Raises one of PUBLISH_ERRORS; then any of them may have arrived, or none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, body in messages:
+            pipeline.execute_command("PUBLISH", channel, body)
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await pipeline.execute()
+
+    async def ping(self) -> None:
+        """Ask whether Redis answers. Raises one of PUBLISH_ERRORS."""
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await self._redis.ping()
+
+
+def pipelines(messages: Sequence[Message]) -> list[list[Message]]:
+    """Cut messages into lots of about `PIPELINE_BYTES`, each small enough for the publisher's deadline."""
+    lots: list[list[Message]] = []
+    used = PIPELINE_BYTES
+    for message in messages:
+        if used >= PIPELINE_BYTES:
+            lots.append([])
+            used = 0
+        lots[-1].append(message)
+        used += len(message[1])
+    return lots
