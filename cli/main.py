@@ -1,4 +1,6 @@
-"""The `branchline` command: its commands and options. What each does is in a module of its own, imported when used."""
+"""The `branchline` command: its commands and options. What each does is in a module of its own, imported when
+used.
+"""
 
 import asyncio
 import os
@@ -179,7 +181,9 @@ def _say(sentence: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a problem found, 2 something outside is to be mended (one line)."""
+    """Run the command line and exit: 0 done, 1 a problem found, 2 something outside is to be mended (one
+    line).
+    """
     sys.exit(_run())
 
 

@@ -150,11 +150,11 @@ async def fetch_applied(connection: "Connection") -> list[AppliedMigration]:
     return [AppliedMigration(*row) for row in await connection.fetch(_queries.fetch_migrations)]
 
 
-async def make_partitions(owner_database_url: str) -> int:
-    """Make the partitions of the coming days and months, for a system that runs for long; how many were made."""
+async def has_demo(owner_database_url: str) -> bool:
+    """Whether the demo organisation is in a database whose schema is up to date."""
     connection = await connect(owner_database_url, variable=OWNER_VARIABLE)
     try:
-        return int(await connection.fetchval(_queries.make_partitions))
+        return bool(await connection.fetchval(_queries.has_demo))
     finally:
         await connection.close()
 

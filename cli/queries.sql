@@ -45,6 +45,10 @@ select ensure_log_partitions() + ensure_activity_partitions();
 -- Write the statement that gives the application's login role the password $1; utility statements take no parameters.
 select format('alter role branchline_app password %L', $1::text);
 
+-- name: has_demo
+-- Whether both organisations of the demo are there.
+select count(*) = 2 from organizations where slug in ('demo', 'other');
+
 -- name: create_database
 -- Make the database in a cluster of our own.
 create database branchline;

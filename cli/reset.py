@@ -20,7 +20,8 @@ _queries = load("cli")
 
 
 def run(settings: Settings, *, progress: Callable[[str], None]) -> None:
-    """Empty the database that the settings name; without one, remove the data of the home in which nothing runs.
+    """Empty the database that the settings name; without one, remove the data of the home in which nothing
+    runs.
 
     Asks first at a terminal. Raises StartupError in production or if somebody holds what has to go.
     """
@@ -59,11 +60,13 @@ async def _empty(settings: Settings, progress: Callable[[str], None]) -> None:
             await connection.execute(_queries.grant_public)
     except asyncpg.LockNotAvailableError:
         raise StartupError(
-            f"somebody has held a table for {LOCK_SECONDS} s (an open transaction in psql?): end it, then try again."
+            f"somebody has held a table for {LOCK_SECONDS} s (an open transaction in psql?): end it, then "
+            "try again."
         ) from None
     except asyncpg.InsufficientPrivilegeError as error:
         raise StartupError(
-            f"the user of {OWNER_VARIABLE} may not do this ({error.args[0]}): give the URL of the tables' owner."
+            f"the user of {OWNER_VARIABLE} may not do this ({error.args[0]}): give the URL of the tables' "
+            "owner."
         ) from None
     finally:
         await connection.close()

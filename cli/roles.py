@@ -23,17 +23,26 @@ STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One process: what it is called, the command that runs it, where its /readyz is, its own settings."""
+    """One process: what it is called, the command that runs it, where its /readyz is, its own settings.
+
+    A relay that is ready may be a standby; `must_lead` says that there is nobody else whose standby it could be.
+    """
 
     name: str
     command: str
     status_port: int
     settings: Mapping[str, str]
+    must_lead: bool = False
 
 
-def list_roles(*, api_port: int, gateway_port: int, gateways: int, relay_port: int) -> list[Role]:
-    """The processes of one machine, the relay first, because it has the longest way to ready."""
-    roles = [Role("relay", "relay", relay_port, {}), Role("api", "api", api_port, {})]
+def list_roles(
+    *, api_port: int, gateway_port: int, gateways: int, relay_port: int, alone: bool
+) -> list[Role]:
+    """The processes of one machine, the relay first, because it has the longest way to ready.
+
+    `alone` says that the database is ours, so that no other relay can be at work on it.
+    """
+    roles = [Role("relay", "relay", relay_port, {}, must_lead=alone), Role("api", "api", api_port, {})]
     for index in range(1, gateways + 1):
         name = "gateway" if gateways == 1 else f"gateway-{index}"
         roles.append(Role(name, "gateway", gateway_port + index, {"BRANCHLINE_GATEWAY_INDEX": str(index)}))
@@ -83,11 +92,12 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
         if child.failure is not None:
             raise child.failure
         ready, answer = await fetch_readiness(host, role.status_port)
-        if ready:
+        if ready and (answer.get("leader") or not role.must_lead):
             child.settled = True
             return
         if loop.time() > deadline:
-            reason = f"it says {answer}" if answer else f"its last line is “{child.last_line}”"
+            says = json.dumps(answer.get("dependencies", answer))
+            reason = f"it says {says}" if answer else f"its last line is “{child.last_line}”"
             raise StartupError(
                 f"{role.name} was not ready within {READY_SECONDS:.0f} s ({reason}): see "
                 f"{child.spec.log_file}."
@@ -95,8 +105,8 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def fetch_readiness(host: str, port: int) -> tuple[bool, str]:
-    """Ask /readyz; whether the process is ready, and the dependencies of one that is not, as JSON."""
+async def fetch_readiness(host: str, port: int) -> tuple[bool, dict[str, Any]]:
+    """Ask /readyz: whether the process is ready, and all of its answer; an empty one if there was none."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
@@ -105,14 +115,7 @@ async def fetch_readiness(host: str, port: int) -> tuple[bool, str]:
                 head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
-        return False, ""
-    return head.startswith(b"HTTP/1.1 200 "), _dependencies(body)
-
-
-def _dependencies(body: bytes) -> str:
-    try:
-        answer: Any = json.loads(body)
-    except ValueError:
-        return ""
-    return json.dumps(answer.get("dependencies", answer)) if isinstance(answer, dict) else ""
+        answer = json.loads(body)
+    except (OSError, TimeoutError, ValueError):
+        return False, {}
+    return head.startswith(b"HTTP/1.1 200 "), answer if isinstance(answer, dict) else {}

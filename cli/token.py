@@ -15,8 +15,8 @@ _queries = load("cli")
 async def make_token(settings: Settings, email: str) -> str:
     """Start a session for the person and give a token for it.
 
-    It is for the organisation that they used last. Raises StartupError in production, and for a person who is not
-    there, with some who are.
+    It is for the organisation that they used last. Raises StartupError in production, and for a person who is
+    not there, with some who are.
     """
     if settings.production:
         raise StartupError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from cli import embedded_postgres, embedded_valkey, servers
 from cli.connections import check_redis, connect
 from cli.home import Home, Secrets
-from cli.migrate import OWNER_VARIABLE, application_password, make_partitions, migrate
+from cli.migrate import OWNER_VARIABLE, application_password, has_demo, migrate
 from cli.placement import Placement, choose_user, place
 from cli.ports import pick_free, require_free
 from cli.processes import end_processes
@@ -24,7 +24,6 @@ from core.lifecycle import EXIT_OK, StartupError, fail, install_signal_handlers,
 from core.settings import Settings, load_settings, unknown_variables
 
 LEFT_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
-PARTITIONS_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +187,15 @@ async def _work(plan: Plan, supervisor: Supervisor) -> None:
         settings.owner_database_url, progress=say, application_password=application_password(settings)
     ):
         say("the schema is up to date.")
-    if plan.demo:
+    if plan.demo and not await has_demo(settings.owner_database_url):
+        # Imported here: on a second start nobody needs it.
         from cli.seed import seed
 
         await seed(settings.owner_database_url, progress=say)
     await _start_roles(plan, supervisor)
     plan.home.keep_environment(_environment(settings, owner=True))
     print(_ready_line(settings), flush=True)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(supervisor.wait_defect())
-        group.create_task(_keep_partitions(settings.owner_database_url))
+    await supervisor.wait_defect()
 
 
 async def _start_servers(plan: Plan, supervisor: Supervisor) -> None:
@@ -239,11 +237,13 @@ async def _start_roles(plan: Plan, supervisor: Supervisor) -> None:
         gateway_port=settings.gateway_port,
         gateways=plan.gateways,
         relay_port=settings.relay_port,
+        alone="postgresql" in plan.ports,
     )
     pairs = []
     for role in roles:
-        # The demo page shows the owner's URL for psql; nobody else has a use for it.
-        variables = _environment(settings, owner=role.command == "api" and not settings.production)
+        # The relay keeps the log's partitions as the owner; the demo page shows the owner's URL for psql.
+        owner = role.command == "relay" or (role.command == "api" and not settings.production)
+        variables = _environment(settings, owner=owner)
         pairs.append((role, start_role(supervisor, plan.home, role, variables)))
     await wait_ready(_reachable(plan.host), pairs)
 
@@ -278,12 +278,3 @@ def _ready_line(settings: Settings) -> str:
 def _reachable(host: str) -> str:
     """An address at which a server that listens on `host` is reached from this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-async def _keep_partitions(owner_database_url: str) -> None:
-    while True:
-        await asyncio.sleep(PARTITIONS_SECONDS)
-        try:
-            await make_partitions(owner_database_url)
-        except Exception as error:  # noqa: BLE001 - a task's boundary: there are days in hand, and the next hour
-            say(f"warning: the partitions of the coming days could not be made: {error}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -
     """
     import uvloop
 
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(serve))
@@ -39,6 +41,16 @@ def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -
         return fail(error)
     except BaseExceptionGroup as group:
         return fail(startup_error_in(group))
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files, a socket each, as the system's hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            pass  # macOS refuses what is beyond its own limit: the soft one stays.
 
 
 def fail(error: StartupError) -> int:
