@@ -1,10 +1,24 @@
 """Fixtures for every folder of tests: real servers, once a session, and a fresh database where one is asked for."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, async_playwright
 
 from tests.servers import Database, Servers, run_servers
+from tests.stack import RESULTS, Stack, run_stack
+from tools.outside_programs import working_chromium
+
+CHROMIUM_OPTIONS = [
+    # It looks for updates and reports home otherwise; tests reach nothing but this machine.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +46,40 @@ def module_database(servers: Servers) -> Iterator[Database]:
     """A fresh database with the schema, shared by the tests of one module."""
     with servers.database() as fresh:
         yield fresh
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Everything that `branchline up` runs, with the demo data and two gateways, shared by all who only use it.
+
+    A test that kills or reconfigures something starts its own with `run_stack`.
+    """
+    with run_stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium. `make test` installs it where it can."""
+    found = working_chromium()
+    assert found is not None, "no Chromium: `make test` says how to get one"
+    return found
+
+
+@pytest.fixture(scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """A headless Chromium; each test opens a context of its own in it, as another person would."""
+    # Chromium's sandbox does not run as root.
+    options = [*CHROMIUM_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=chromium, args=options)
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where pictures go that people look at after the tests."""
+    folder = RESULTS / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -23,13 +23,13 @@ CHROMIUM_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrom
 
 def find_chromium() -> str:
     """Path of a Chromium that runs, installed now if need be. Raises MissingProgramError."""
-    found = _working_chromium()
+    found = working_chromium()
     if found is None:
         purpose = "the browser tests need Chromium"
         elsewhere = "install Chromium or Google Chrome, or set CHROMIUM=/path/to/it"
         # The fonts, because without any the screenshots show boxes.
         system_packages.install(["chromium", "fonts-dejavu-core"], purpose=purpose, elsewhere=elsewhere)
-        found = _working_chromium()
+        found = working_chromium()
         if found is None:
             raise MissingProgramError(f"{purpose}: the one that was installed does not start; {elsewhere}")
     return found
@@ -62,7 +62,8 @@ def environment(*, browser: bool, node: bool) -> dict[str, str]:
     return os.environ | added | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])}
 
 
-def _working_chromium() -> str | None:
+def working_chromium() -> str | None:
+    """Path of a Chromium on this machine that starts, or None."""
     on_path = [shutil.which(name) for name in CHROMIUM_NAMES]
     for candidate in [os.environ.get("CHROMIUM"), *on_path, CHROMIUM_ON_MACOS]:
         # Some distributions have a `chromium` that only says where to get one.
