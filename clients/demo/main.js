@@ -1,0 +1,77 @@
+/** Puts the page together: what the server says of itself, two panes, the terminal's lines, the colleagues. */
+
+import { Colleagues } from "./colleagues.js";
+import { Pane } from "./pane.js";
+import { call } from "./session.js";
+import { Terminal } from "./terminal.js";
+
+const SHOWN_FIRST = ["ben@demo.test", "carla@demo.test"];
+const REMEMBERED = "branchline.demo.colleagues";
+
+const config = await fetchConfig();
+const terminal = new Terminal(document.getElementById("terminal"), {
+  databaseUrl: config.database_url,
+});
+
+const page = {
+  gatewayUrl: config.gateway_url ?? `${location.origin.replace(/^http/, "ws")}/ws`,
+  branches: new Map(), // by id; the panes sign in before they are known
+  onAim: (pane, collection, record) => terminal.aim(pane, collection, record),
+  onLoaded: (pane) => terminal.aimed || pane.aimAtNewest(),
+  onChanged: (pane, collection, record) => terminal.changed(pane, collection, record),
+};
+const panes = SHOWN_FIRST.map((email) => new Pane(page, email));
+document.getElementById("panes").append(...panes.map((pane) => pane.element));
+
+await learnBranches();
+setUpColleagues();
+
+async function fetchConfig() {
+  for (;;) {
+    try {
+      return await call("GET", "api/client-config");
+    } catch (problem) {
+      if (problem.permanent) return {};
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  }
+}
+
+/** The branches' names, by the first person's login. */
+async function learnBranches() {
+  for (;;) {
+    try {
+      const { items } = await panes[0].session.request("GET", "api/branches");
+      for (const branch of items) page.branches.set(branch.id, branch);
+      for (const pane of panes) pane.branchesKnown();
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 1_000)); // the panes say what is wrong
+    }
+  }
+}
+
+/** Unless somebody has said otherwise, or wants less motion, there is life on the page from the start. */
+function setUpColleagues() {
+  const toggle = document.getElementById("colleagues");
+  const note = document.getElementById("colleagues-note");
+  const colleagues = new Colleagues({
+    branches: page.branches,
+    onStop: (reason) => {
+      toggle.checked = false;
+      note.textContent = reason;
+    },
+  });
+  const asked = new URLSearchParams(location.search).get("colleagues") ?? localStorage.getItem(REMEMBERED);
+  toggle.checked = asked ? asked === "on" : !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const apply = () => {
+    note.textContent = "";
+    if (toggle.checked) colleagues.start();
+    else colleagues.stop();
+  };
+  toggle.addEventListener("change", () => {
+    localStorage.setItem(REMEMBERED, toggle.checked ? "on" : "off");
+    apply();
+  });
+  apply();
+}

@@ -1,0 +1,116 @@
+/** One record in the list: its name, which can be edited in place, its amount and its state. */
+
+import { formatMoney } from "./collections.js";
+import { capitalised } from "./words.js";
+
+const FLASH_MS = 2_800;
+const template = document.getElementById("row");
+
+export class Row {
+  element = template.content.firstElementChild.cloneNode(true);
+  controls;
+
+  #pane;
+  #id;
+  #name = this.element.querySelector(".name");
+  #about = this.element.querySelector(".about");
+  #by = this.element.querySelector(".by");
+  #amount = this.element.querySelector(".amount");
+  #state = this.element.querySelector(".state");
+  #select = this.element.querySelector("select");
+  #editor = null;
+  #shown = null;
+
+  /** `pane` gives the record and takes the writes; see pane.js. */
+  constructor(pane, id) {
+    this.#pane = pane;
+    this.#id = id;
+    this.controls = [this.#name, this.#select];
+    for (const state of pane.collection.states) this.#select.add(new Option(capitalised(state), state));
+    this.#name.addEventListener("click", () => this.#edit());
+    this.#name.addEventListener("keydown", (event) => event.key === "F2" && this.#edit());
+    this.#select.addEventListener("change", () => {
+      pane.write(id, { [pane.collection.stateField]: this.#select.value });
+    });
+    this.#select.addEventListener("mousedown", (event) => this.#refuse(event));
+    this.#select.addEventListener("keydown", (event) => {
+      if (event.key !== "Tab" && !event.key.startsWith("Arrow")) this.#refuse(event);
+    });
+    this.element.addEventListener("focusin", () => pane.aim(id));
+    this.element.addEventListener("pointerdown", () => pane.aim(id));
+  }
+
+  /** Brings the element up to date; cheap if nothing has changed. */
+  show() {
+    const view = this.#pane.viewOf(this.#id);
+    if (view === this.#shown) return;
+    this.#shown = view;
+    const { record, collection, writable } = view;
+    this.#name.textContent = record.name;
+    this.#name.setAttribute("aria-label", `${record.name}${writable ? ", edit" : ""}`);
+    this.#name.setAttribute("aria-disabled", !writable);
+    this.#about.textContent = [collection.about(record), view.branch].filter(Boolean).join(" · ");
+    this.#by.textContent = view.by;
+    this.#by.dataset.branch = view.byBranch;
+    this.#amount.textContent = formatMoney(record[collection.amountField], record.currency);
+    const state = record[collection.stateField];
+    this.#state.dataset.step = collection.states.indexOf(state);
+    this.#select.value = state;
+    this.#select.setAttribute("aria-label", `${capitalised(collection.stateField)} of ${record.name}`);
+    this.#select.setAttribute("aria-disabled", !writable);
+    this.element.classList.toggle("gone", view.gone);
+    this.element.classList.toggle("saving", view.saving);
+  }
+
+  /** Lights up the changed fields, or all of a new record, in the colour of the branch that changed them. */
+  flash(fields, branch) {
+    const { stateField, amountField } = this.#pane.collection;
+    const places = { name: this.#name, [stateField]: this.#state, [amountField]: this.#amount };
+    const elements = fields.map((field) => places[field] ?? this.#about);
+    for (const element of new Set(elements.length > 0 ? elements : [this.element])) {
+      element.dataset.flash = branch;
+      for (const animation of element.getAnimations()) animation.cancel();
+      element.animate(
+        [{ backgroundColor: "var(--flash)" }, { backgroundColor: "var(--flash)", offset: 0.45 }, { backgroundColor: "transparent" }],
+        { duration: FLASH_MS, easing: "ease-out" },
+      );
+    }
+  }
+
+  /** True if the event was stopped because this person may not write here. */
+  #refuse(event) {
+    if (this.#pane.viewOf(this.#id).writable) return false;
+    event?.preventDefault();
+    this.#pane.explainRefusal(this.#id);
+    return true;
+  }
+
+  #edit() {
+    if (this.#editor || this.#refuse()) return;
+    const input = (this.#editor = document.createElement("input"));
+    const before = this.#pane.viewOf(this.#id).record.name;
+    input.className = "name";
+    input.maxLength = 200;
+    input.value = before;
+    input.setAttribute("aria-label", "Name");
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== "Escape") return;
+      event.preventDefault(); // the key would press the button that comes back
+      this.#close(input, before, event.key === "Enter");
+    });
+    input.addEventListener("blur", () => this.#close(input, before, true));
+    this.#name.replaceWith(input);
+    input.focus();
+    input.select();
+  }
+
+  #close(input, before, keep) {
+    if (this.#editor !== input) return; // the blur that comes with the removal
+    this.#editor = null;
+    const hadFocus = document.activeElement === input;
+    input.replaceWith(this.#name);
+    if (hadFocus) this.#name.focus({ preventScroll: true });
+    const name = input.value.trim();
+    if (keep && name && name !== before) this.#pane.write(this.#id, { name });
+  }
+}

@@ -1,0 +1,68 @@
+/** Two lines to copy that make, from a terminal, the write that a click would make here. */
+
+import { nextState } from "./collections.js";
+
+export class Terminal {
+  #element;
+  #databaseUrl;
+  #aim = null;
+  #pane = null;
+  #$ = (id) => this.#element.querySelector(`#${id}`);
+
+  constructor(element, { databaseUrl }) {
+    this.#element = element;
+    this.#databaseUrl = databaseUrl;
+    for (const button of element.querySelectorAll("[data-copies]")) {
+      button.addEventListener("click", () => copy(this.#$(button.dataset.copies), button));
+    }
+  }
+
+  get aimed() {
+    return this.#aim !== null;
+  }
+
+  /** A record has changed: if it is the one, the lines are about its next state. */
+  changed(pane, collection, record) {
+    if (pane === this.#pane && record.id === this.#aim?.id) this.aim(pane, collection, record);
+  }
+
+  /** The lines are about this record from now on, in the name of the pane's person. */
+  async aim(pane, collection, record) {
+    this.#aim = record;
+    this.#pane = pane;
+    const token = await pane.session.token().catch(() => "");
+    if (this.#aim !== record) return;
+    const field = collection.stateField;
+    const value = nextState(collection, record);
+    const person = pane.live.principal.name.split(" ")[0];
+    const line = this.#element.querySelector(".aim");
+    const where = this.#databaseUrl ? "" : " (DATABASE is what “branchline up” printed as database=)";
+    line.textContent = `${record.name} becomes ${value}: as ${person} over HTTP, or straight in the database${where}.`;
+    this.#$("curl").replaceChildren(
+      `curl -X PATCH ${location.origin}/api/${collection.name}/${record.id} -H 'Authorization: Bearer `,
+      shortened(token),
+      `' -H 'Content-Type: application/json' -d '{"${field}":"${value}"}'`,
+    );
+    this.#$("psql").textContent =
+      `psql '${this.#databaseUrl ?? "DATABASE"}' -c "UPDATE ${collection.name} SET ${field} = '${value}' WHERE id = '${record.id}'"`;
+  }
+}
+
+/** All of the text is there to be copied, only its beginning to be seen. */
+function shortened(text) {
+  const element = document.createElement("span");
+  element.className = "token";
+  element.textContent = text;
+  return element;
+}
+
+async function copy(source, button) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(source); // no clipboard on plain http: ready for the keyboard's copy
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 1_600);
+}

@@ -1,0 +1,14 @@
+/** Small matters of wording. */
+
+export const capitalised = (word) => word[0].toUpperCase() + word.slice(1);
+
+export const sentence = (text) => capitalised(/[.!?]$/.test(text) ? text : `${text}.`);
+
+const AGES = [[60_000, "min"], [3_600_000, "h"], [86_400_000, "d"]];
+
+/** "5 min", "3 h", "12 d": how long before `now` (Unix milliseconds) a timestamp lies. */
+export function ageOf(timestamp, now) {
+  const age = now - Date.parse(timestamp);
+  const [unit, word] = AGES.findLast(([length]) => age >= length) ?? [];
+  return unit ? `${Math.floor(age / unit)} ${word}` : "now";
+}
