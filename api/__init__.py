@@ -1,0 +1,1 @@
+"""The HTTP API: validates, authorises, commits. Knows nothing of sockets."""

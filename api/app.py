@@ -1,0 +1,224 @@
+"""The API's composition root: the application, and the process that serves it."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from api.errors import add_handlers
+from api.middleware import BODY_LIMIT_BYTES, Rim
+from api.pages import PageFiles, documentation, no_page, openapi, page_directory
+from api.routes import auth, service
+from api.routes.collections import get_record, list_records
+from api.routes.history import list_history, restore_record
+from api.routes.writes import create_record, delete_record, patch_record, put_record
+from api.services import Services, open_services
+from core.lifecycle import StartupError, run_until_stopped
+from core.settings import Settings
+from core.telemetry import configure_logging
+
+DRAIN_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the usual 60 s of a proxy, so that it is the proxy that closes an idle connection."""
+
+_DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
+
+_log = structlog.get_logger()
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def serve(settings: Settings) -> int:
+    """Serve the API until SIGINT or SIGTERM; give the process's exit status."""
+    configure_logging("api", settings.log_level)
+
+    async def run(stopping: asyncio.Event) -> None:
+        async with open_services(settings) as services:
+            await _serve(services, stopping)
+
+    return run_until_stopped(run)
+
+
+def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) -> FastAPI:
+    """The application on services that are open already; whoever opened them closes them."""
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.services = services
+    # The last one added is the outermost.
+    _allow_origins(app, services.settings)
+    app.add_middleware(Rim, limit_bytes=body_limit_bytes)
+    add_handlers(app)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    app.include_router(auth.router)
+    app.include_router(service.router)
+    app.state.fixed_document = _fixed_document(app)
+    # Plain routes: the hot path needs nothing of what FastAPI does before and after an endpoint.
+    app.router.routes.extend(
+        [
+            _route("/api/{collection}", GET=list_records, POST=create_record),
+            _route(
+                "/api/{collection}/{id}",
+                GET=get_record,
+                PATCH=patch_record,
+                PUT=put_record,
+                DELETE=delete_record,
+            ),
+            _route("/api/{collection}/{id}/history", GET=list_history),
+            _route("/api/{collection}/{id}/restore", POST=restore_record),
+            _route("/openapi.json", GET=openapi),
+            _route("/docs", GET=documentation),
+            _route("/docs/{name}", GET=documentation),
+        ]
+    )
+    demo = page_directory("demo")
+    if demo is None:
+        app.router.routes.append(_route("/", GET=no_page))
+    else:
+        app.router.routes.append(Mount("/", PageFiles(directory=demo, html=True)))
+
+
+def _route(path: str, **endpoints: Endpoint) -> Route:
+    """One route for all methods of an address, so that 405 names every method that there is."""
+
+    async def answer(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
+
+    return Route(path, answer, methods=list(endpoints))
+
+
+def _fixed_document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of what does not depend on the catalogue."""
+    return get_openapi(
+        title="Branchline",
+        version=service.package_version(),
+        summary="A CRM that every branch sees at once: records over HTTP, changes over WebSocket.",
+        description=(
+            "Every collection of the database is here: a table that is tracked while the system runs appears "
+            "within seconds. Sign in with `POST /api/auth/login`, then authorize with the access token. "
+            "Errors are RFC 9457 problems with a stable `code`."
+        ),
+        routes=app.routes,
+    )
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """CORS for the listed origins; `:*` at the end of one stands for any port."""
+    origins = list(settings.allowed_origins)
+    if not settings.production:
+        origins.extend(_DEVELOPMENT_ORIGINS)
+    patterns = [
+        re.escape(each.removesuffix(":*")) + ("(:[0-9]{1,5})?" if each.endswith(":*") else "")
+        for each in origins
+    ]
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origin_regex="|".join(f"(?:{each})" for each in patterns) or None,
+        allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
+        expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate"],
+        max_age=600,
+    )
+
+
+async def _serve(services: Services, stopping: asyncio.Event) -> None:
+    """Answer requests until told to stop, then finish those under way."""
+    settings = services.settings
+    with _listening(settings.host, settings.api_port) as listener:
+        server = _Server(
+            uvicorn.Config(
+                create_app(services),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=2048,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        _forward_log()
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_stop_when(stopping, services, server))
+            _log.info("api.listening", host=settings.host, port=settings.api_port)
+            await server.serve(sockets=[listener])
+            watch.cancel()
+    _log.info("api.stopped")
+
+
+async def _stop_when(stopping: asyncio.Event, services: Services, server: uvicorn.Server) -> None:
+    await stopping.wait()
+    services.health.stopping = True
+    server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Signals are the process's, not the server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens; raises StartupError if it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise StartupError(
+                f"the API cannot listen on {host}:{port} ({error.strerror or error}): free the port, or choose "
+                "another with BRANCHLINE_API_PORT."
+            ) from None
+        listener.setblocking(False)
+        yield listener
+    finally:
+        listener.close()
+
+
+class _Forward(logging.Handler):
+    """What the HTTP server has to say, as events of our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record. Its arguments may quote a request, so the template alone is written."""
+        error = record.exc_info[1] if record.exc_info else None
+        _log.warning(
+            "server.message",
+            message=str(record.msg).splitlines()[0][:200],
+            error=type(error).__name__ if error else None,
+        )
+
+
+def _forward_log() -> None:
+    logger = logging.getLogger("uvicorn")
+    logger.handlers = [_Forward(logging.WARNING)]
+    logger.propagate = False

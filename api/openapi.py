@@ -1,0 +1,384 @@
+"""The OpenAPI 3.1 document: what FastAPI knows of the fixed routes, and paths and schemas for each
+collection.
+
+Everything of a collection comes from the catalogue, so a table that is tracked while the system runs is
+documented as soon as it can be used.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from api.documented import problems
+from api.listing import DEFAULT_LIMIT, MAX_LIMIT, SORTABLE_TYPES
+from api.validation import SYSTEM_FIELDS
+from core.protocol.collection import Catalogue, Collection, Field
+
+Schema = dict[str, Any]
+
+_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
+_UUID = {"type": "string", "format": "uuid"}
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457. `code` is stable; the table of codes is in docs/errors.md.",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "expected", "came"],
+                "properties": {name: {"type": "string"} for name in ("field", "expected", "came")},
+            },
+        },
+        "record": {"type": "object", "description": "With `version_mismatch`: the record as it is now."},
+        "error_id": {"type": "string", "description": "With `internal`: what the server's log has it under."},
+    },
+}
+_LOST: Schema = {
+    "type": "object",
+    "required": ["field", "mine", "theirs", "by", "at_ms"],
+    "properties": {
+        "field": {"type": "string"},
+        "mine": {},
+        "theirs": {},
+        "by": {"type": ["string", "null"]},
+        "at_ms": {"type": "integer"},
+    },
+}
+_RESTORE: Schema = {
+    "type": "object",
+    "required": ["version"],
+    "additionalProperties": False,
+    "properties": {
+        "version": {"type": "integer", "minimum": 1},
+        "fields": {"type": ["array", "null"], "minItems": 1, "items": {"type": "string"}},
+    },
+}
+
+
+def build_document(catalogue: Catalogue, fixed: Mapping[str, Any]) -> bytes:
+    """Give the document as JSON. `fixed` is the document of the routes that no collection has a part in."""
+    document: dict[str, Any] = dict(fixed)
+    schemas = {**document.get("components", {}).get("schemas", {}), "Problem": _PROBLEM, "Lost": _LOST}
+    paths = dict(document.get("paths", {}))
+    tags = list(document.get("tags", []))
+    for collection in catalogue.collections.values():
+        name = schema_name(collection)
+        schemas |= _schemas(collection, name)
+        paths |= _paths(collection, name)
+        tags.append({"name": collection.name, "description": collection.description})
+    document |= {
+        "paths": paths,
+        "tags": tags,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+    return orjson.dumps(document)
+
+
+def schema_name(collection: Collection) -> str:
+    """The name of a collection's schemas: `activity_events` is `ActivityEvents`."""
+    return "".join(part.capitalize() for part in collection.name.split("_"))
+
+
+def record_schema(collection: Collection) -> Schema:
+    """What a record looks like when it is read. A field that the reader's role may not see is left out."""
+    shown = {name: field for name, field in collection.fields.items() if not field.sensitive}
+    return {
+        "type": "object",
+        "description": collection.description,
+        "required": sorted(name for name, field in shown.items() if field.readable_by is None),
+        "properties": {name: _read_schema(field) for name, field in shown.items()},
+    }
+
+
+def write_schema(collection: Collection, *, whole: bool, may_have_id: bool) -> Schema:
+    """What may be written: as a whole (`whole`, what has to be there is required), or some fields."""
+    writable = {
+        name: field
+        for name, field in collection.fields.items()
+        if field.writable and name not in SYSTEM_FIELDS and name != "id"
+    }
+    properties = {name: _write_schema(field) for name, field in writable.items()}
+    if may_have_id:
+        properties = {"id": {**_UUID, "description": "Chosen by the client, if it likes."}} | properties
+    schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    required = sorted(n for n, field in writable.items() if not field.nullable and not field.has_default)
+    if whole and required:
+        schema["required"] = required
+    return schema
+
+
+def _schemas(collection: Collection, name: str) -> Schema:
+    record = {"$ref": f"#/components/schemas/{name}"}
+    replacing = write_schema(collection, whole=True, may_have_id=True)
+    replacing["required"] = sorted(
+        field.name for field in collection.fields.values() if field.writable and not field.nullable
+    )
+    return {
+        name: record_schema(collection),
+        f"{name}Create": write_schema(collection, whole=True, may_have_id=True),
+        f"{name}Patch": write_schema(collection, whole=False, may_have_id=False),
+        f"{name}Replace": replacing,
+        f"{name}Page": {
+            "type": "object",
+            "required": ["items", "next_cursor", "epoch", "offset"],
+            "properties": {
+                "items": {"type": "array", "items": record},
+                "next_cursor": {"type": ["string", "null"]},
+                "epoch": {"type": "string"},
+                "offset": {"type": "integer", "description": "Items may be newer; what follows is after it."},
+            },
+        },
+        f"{name}History": {
+            "type": "object",
+            "required": ["items", "next_cursor"],
+            "properties": {
+                "items": {"type": "array", "items": _version_schema(record)},
+                "next_cursor": {"type": ["string", "null"]},
+            },
+        },
+    }
+
+
+def _version_schema(record: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": [
+            "version", "operation", "at", "clock", "actor", "mutation_id", "changed", "record",
+        ],
+        "properties": {
+            "version": {"type": "integer"},
+            "operation": {"enum": ["insert", "update", "delete"]},
+            "at": {"type": "string", "format": "date-time"},
+            "clock": {"type": "string"},
+            "actor": {
+                "type": ["object", "null"],
+                "properties": {"user_id": _UUID, "name": {"type": ["string", "null"]}},
+            },
+            "mutation_id": {"type": ["string", "null"], "format": "uuid"},
+            "changed": {"type": "array", "items": {"type": "string"}},
+            "record": {"anyOf": [record, {"type": "null"}]},
+        },
+    }  # fmt: skip
+
+
+def _paths(collection: Collection, name: str) -> Schema:
+    base = f"/api/{collection.name}"
+    return {
+        base: {"get": _list(collection, name), "post": _create(collection, name)},
+        f"{base}/{{id}}": {
+            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
+            "get": _operation(
+                collection, "get", "Read a record",
+                {200: _content(name, etag=True), 304: {"description": "The client has this version."}},
+                (401, 403, 404, 422, 503), parameters=[_header("If-None-Match", 'The version it has: `"3"`.')],
+            ),
+            "patch": _write(collection, "patch", "Change some fields", f"{name}Patch", name, merge_patch=True),
+            "put": _write(collection, "put", "Replace a record", f"{name}Replace", name),
+            "delete": _operation(
+                collection, "delete", "Delete a record", {204: {"description": "Deleted."}},
+                (400, 401, 403, 404, 409, 410, 412, 422, 503), parameters=[_if_match(), _idempotency_key()],
+            ),
+        },
+        f"{base}/{{id}}/history": {
+            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
+            "get": _operation(
+                collection, "history", "Versions, newest first", {200: _content(f"{name}History")},
+                (400, 401, 403, 404, 422, 503), parameters=_paging(),
+            ),
+        },
+        f"{base}/{{id}}/restore": {
+            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
+            "post": _write(collection, "restore", "Make a version, or some of its fields, current", _RESTORE, name),
+        },
+    }  # fmt: skip
+
+
+def _list(collection: Collection, name: str) -> Schema:
+    sortable = [field.name for field in collection.fields.values() if field.type in SORTABLE_TYPES]
+    filters = [
+        _parameter(field.name, "query", {"type": "string"}, _filter_words(field))
+        for field in collection.fields.values()
+        if field.filterable
+    ]
+    sort = {"enum": [each for field in sortable for each in (field, f"-{field}")], "default": "id"}
+    return _operation(
+        collection, "list", f"List {collection.name}",
+        {200: _content(f"{name}Page", etag=True), 304: {"description": "Nothing has changed."}},
+        (400, 401, 403, 404, 422, 503),
+        parameters=[
+            *_paging(), _parameter("sort", "query", sort, "With a minus: descending. Null comes last."), *filters,
+            _header("If-None-Match", "The ETag of an earlier answer."),
+        ],
+    )  # fmt: skip
+
+
+def _create(collection: Collection, name: str) -> Schema:
+    created = _content(name, etag=True)
+    created["description"] = "Created."
+    created["headers"]["Location"] = {"schema": {"type": "string"}}
+    return _operation(
+        collection, "create", "Create a record", {201: created},
+        (400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
+        parameters=[_idempotency_key()], body=_body({"$ref": f"#/components/schemas/{name}Create"}),
+    )  # fmt: skip
+
+
+def _write(
+    collection: Collection,
+    verb: str,
+    summary: str,
+    body: str | Schema,
+    name: str,
+    *,
+    merge_patch: bool = False,
+) -> Schema:
+    schema = {"$ref": f"#/components/schemas/{body}"} if isinstance(body, str) else body
+    return _operation(
+        collection, verb, summary, {200: _content(name, etag=True, lost=True)},
+        (400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 503),
+        parameters=[_if_match(), _idempotency_key()], body=_body(schema, merge_patch=merge_patch),
+    )  # fmt: skip
+
+
+def _operation(
+    collection: Collection,
+    verb: str,
+    summary: str,
+    answers: dict[int, Schema],
+    refusals: tuple[int, ...],
+    *,
+    parameters: list[Schema],
+    body: Schema | None = None,
+) -> Schema:
+    operation: Schema = {
+        "tags": [collection.name],
+        "operationId": f"{verb}_{collection.name}",
+        "summary": summary,
+        "security": _SECURITY,
+        "parameters": parameters,
+        "responses": {str(status): answer for status, answer in (answers | problems(*refusals)).items()},
+    }
+    if body is not None:
+        operation["requestBody"] = body
+    return operation
+
+
+def _body(schema: Schema, *, merge_patch: bool = False) -> Schema:
+    content = {"application/json": {"schema": schema}}
+    if merge_patch:
+        content["application/merge-patch+json"] = {"schema": schema}
+    return {"required": True, "content": content}
+
+
+def _content(name: str, *, etag: bool = False, lost: bool = False) -> Schema:
+    schema: Schema = {"$ref": f"#/components/schemas/{name}"}
+    if lost:
+        more = {"lost": {"type": "array", "items": {"$ref": "#/components/schemas/Lost"}}}
+        schema = {"allOf": [schema, {"type": "object", "properties": more}]}
+    answer: Schema = {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+    if etag:
+        answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
+    return answer
+
+
+def _parameter(name: str, place: str, schema: Schema, description: str) -> Schema:
+    parameter: Schema = {"name": name, "in": place, "schema": schema, "description": description}
+    if place == "path":
+        parameter["required"] = True
+    return parameter
+
+
+def _header(name: str, description: str) -> Schema:
+    return _parameter(name, "header", {"type": "string"}, description)
+
+
+def _if_match() -> Schema:
+    return _header("If-Match", 'The version that it has to be at, such as `"3"`; 412 if it is not.')
+
+
+def _idempotency_key() -> Schema:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    return _parameter(
+        "Idempotency-Key", "header", schema, "A repeat with the same key is not carried out again."
+    )
+
+
+def _paging() -> list[Schema]:
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return [
+        _parameter("limit", "query", limit, "How many at most."),
+        _parameter("cursor", "query", {"type": "string"}, "`next_cursor` of the page before."),
+    ]
+
+
+def _filter_words(field: Field) -> str:
+    words = f"{field.description} " if field.description else ""
+    values = f" One of {', '.join(field.enum_values)}." if field.enum_values else ""
+    return f"{words}Values with commas between are alternatives; `~` is null.{values}"
+
+
+def _read_schema(field: Field) -> Schema:
+    return _described(field, _type_schema(field, reading=True))
+
+
+def _write_schema(field: Field) -> Schema:
+    return _described(field, _type_schema(field, reading=False))
+
+
+def _described(field: Field, schema: Schema) -> Schema:
+    if field.nullable and "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
+    elif field.nullable and "anyOf" in schema:
+        schema["anyOf"].append({"type": "null"})
+    if field.description:
+        schema["description"] = field.description
+    return schema
+
+
+def _type_schema(field: Field, *, reading: bool) -> Schema:
+    match field.type:
+        case "uuid":
+            return dict(_UUID)
+        case "integer" | "bigint":
+            bits = field.bits or 32
+            return {"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
+        case "numeric":
+            return _numeric_schema(reading=reading)
+        case "float":
+            return {"type": "number"}
+        case "boolean":
+            return {"type": "boolean"}
+        case "date":
+            return {"type": "string", "format": "date"}
+        case "timestamp":
+            return {"type": "string", "format": "date-time"}
+        case "enum":
+            return {"type": "string", "enum": list(field.enum_values)}
+        case "json":
+            return {}
+        case "uuid[]":
+            return {"type": "array", "items": dict(_UUID)}
+        case "text[]":
+            return {"type": "array", "items": {"type": "string"}}
+        case "text":
+            return {"type": "string"} | ({"maxLength": field.max_length} if field.max_length else {})
+        case "other":
+            return {} if reading else {"type": "string"}
+
+
+def _numeric_schema(*, reading: bool) -> Schema:
+    text: Schema = {"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?$"}
+    return text if reading else {"anyOf": [text, {"type": "number"}]}

@@ -1,0 +1,192 @@
+"""`/api/{collection}` and `/api/{collection}/{id}`: reading, for every collection of the catalogue."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answer import etag_of, not_modified, page_response, record_response, show, show_all, shown_fields
+from api.cursor import Cursor, CursorForeignError, CursorMalformedError, digest_of, read_cursor, write_cursor
+from api.listing import ListQuery, parse_list_query, refuse_parameters
+from api.principals import fetch_in
+from api.problems import ProblemError
+from api.request import authenticate, matches_none, record_id, services_of
+from api.services import Services
+from api.statement import page_statements, record_statement
+from api.validation import FieldFault, InvalidFieldsError
+from core.database import Connection, scoped
+from core.log import fetch_head
+from core.principal import Principal
+from core.protocol.collection import Catalogue, Collection
+from core.protocol.view import View, view_of
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record as a statement gives it."""
+
+    record: bytes
+    id: str
+    value: str | None
+
+
+def collection_of(request: Request, catalogue: Catalogue) -> Collection:
+    """The collection in the address; raises ProblemError 404."""
+    name = request.path_params["collection"]
+    collection = catalogue.collections.get(name)
+    if collection is None:
+        raise ProblemError("unknown_collection", f"there is no collection {name[:60]!r}")
+    return collection
+
+
+def query_of(request: Request) -> str:
+    """The query string as it came; raises ProblemError 400."""
+    try:
+        query: str = request.scope["query_string"].decode("ascii")
+    except UnicodeDecodeError:
+        raise ProblemError("malformed_query", "expected percent-encoded ASCII") from None
+    return query
+
+
+def demand_reading(principal: Principal, collection: Collection) -> None:
+    """Raise ProblemError 403 if the principal may not read the collection at all."""
+    if not principal.reads_collection(collection):
+        raise ProblemError("forbidden", f"role {principal.role} does not read {collection.name}")
+
+
+async def list_records(request: Request) -> Response:
+    """A page of the records that pass the filters, in order."""
+    services = services_of(request)
+    claims = authenticate(request)
+    catalogue = services.describe().catalogue
+    collection = collection_of(request, catalogue)
+    query = parse_list_query(query_of(request), collection, catalogue)
+    async with scoped(services.pool, claims.organization_id) as connection:
+        principal = await fetch_in(connection, claims)
+        view = view_of(query.topic, principal, catalogue)
+        _refuse_hidden_sort(query, principal, collection)
+        after = _after(query, principal, services)
+        # The head before the rows: what is newer than it comes in the deltas from it.
+        epoch, head = await fetch_head(connection, principal.organization_id)
+        etag = _list_etag(query, view, catalogue, epoch, head)
+        headers = {"etag": etag, "vary": "authorization"}
+        if matches_none(request, etag):
+            return not_modified(headers)
+        rows = await _fetch_page(connection, collection, query, principal, after)
+    page = rows[: query.limit]
+    next_cursor = None
+    if len(rows) > query.limit:
+        last = page[-1]
+        next_cursor = write_cursor(
+            Cursor(last.value, last.id),
+            key=services.cursor_key,
+            organization_id=principal.organization_id,
+            query=query.digest,
+        )
+        headers["link"] = f'<{query.address(request.url.path, next_cursor)}>; rel="next"'
+    shown = view.fields[collection.name]
+    return page_response(
+        show_all([row.record for row in page], shown),
+        next_cursor=next_cursor,
+        members={"epoch": epoch, "offset": head},
+        headers=headers,
+    )
+
+
+async def get_record(request: Request) -> Response:
+    """One record; 304 if the client has this version."""
+    services = services_of(request)
+    claims = authenticate(request)
+    collection = collection_of(request, services.describe().catalogue)
+    refuse_parameters(query_of(request))
+    identifier = record_id(request)
+    async with scoped(services.pool, claims.organization_id) as connection:
+        principal = await fetch_in(connection, claims)
+        demand_reading(principal, collection)
+        row = await fetch_record(connection, collection, principal, identifier)
+    if row is None:
+        raise no_record(collection, identifier)
+    version = int(row.value or 0)
+    if matches_none(request, etag_of(version)):
+        return not_modified({"etag": etag_of(version)})
+    return record_response(show(row.record, shown_fields(principal, collection)), version)
+
+
+async def fetch_record(
+    connection: Connection, collection: Collection, principal: Principal, identifier: str
+) -> Row | None:
+    """The record, its `value` the version, if the principal may read it."""
+    statement = record_statement(
+        collection, principal.organization_id, identifier, principal.readable_branches
+    )
+    row = await connection.fetchrow(statement.sql, *statement.parameters)
+    return None if row is None else Row(row[0].encode(), row[1], row[2])
+
+
+def no_record(collection: Collection, identifier: str) -> ProblemError:
+    """What is said of a record that is not there, or not to be read: nobody learns which."""
+    return ProblemError("not_found", f"there is no record {identifier} in {collection.name}")
+
+
+async def _fetch_page(
+    connection: Connection,
+    collection: Collection,
+    query: ListQuery,
+    principal: Principal,
+    after: Cursor | None,
+) -> list[Row]:
+    """One row more than the limit, if there is one: it says that another page follows."""
+    rows: list[Row] = []
+    wanted = query.limit + 1
+    for statement in page_statements(
+        collection,
+        principal.organization_id,
+        filters=query.topic.filters,
+        branches=principal.readable_branches,
+        sort=query.sort,
+        after=after,
+        limit=wanted,
+    ):
+        if len(rows) < wanted:
+            found = await connection.fetch(statement.sql, *statement.parameters)
+            rows.extend(Row(row[0].encode(), row[1], row[2]) for row in found)
+    return rows
+
+
+def _after(query: ListQuery, principal: Principal, services: Services) -> Cursor | None:
+    if query.cursor is None:
+        return None
+    try:
+        return read_cursor(
+            query.cursor,
+            key=services.cursor_key,
+            organization_id=principal.organization_id,
+            query=query.digest,
+        )
+    except CursorForeignError:
+        raise ProblemError("cursor_foreign", "the cursor is of another organisation's list") from None
+    except CursorMalformedError:
+        raise ProblemError(
+            "cursor_malformed", "expected a next_cursor of a list with this collection, sort and filters"
+        ) from None
+
+
+def _refuse_hidden_sort(query: ListQuery, principal: Principal, collection: Collection) -> None:
+    # The order would tell what the field says.
+    if query.sort.field in principal.hidden_fields(collection):
+        expected = f"a field of {collection.name} that has an order"
+        raise InvalidFieldsError([FieldFault("sort", expected, query.sort.field)])
+
+
+def _list_etag(query: ListQuery, view: View, catalogue: Catalogue, epoch: str, head: int) -> str:
+    # Weak: two answers with it mean the same, though a record may be newer than the head.
+    parts = (
+        epoch,
+        str(head),
+        view.name,
+        str(query.sort),
+        str(query.limit),
+        query.cursor or "",
+        catalogue.version,
+    )
+    return f'W/"{digest_of(*parts)}"'

@@ -1,0 +1,161 @@
+"""What routes work with, made once in the composition root and handed to the application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+
+from api import metrics
+from api.commit import Committer
+from api.health import Health
+from api.openapi import build_document
+from api.passwords import Passwords
+from api.principals import Principals
+from api.sessions import Sessions
+from api.validation import Validator
+from core.catalogue import CatalogueWatcher
+from core.database import Pool, create_pool
+from core.lifecycle import StartupError
+from core.protocol.collection import Catalogue
+from core.settings import Settings
+from core.tokens import Tokens
+
+REDIS_SECONDS = 2.0
+WRITING_CONNECTIONS = 2
+"""One commits, the other wakes the relay meanwhile."""
+
+
+@dataclass(slots=True)
+class Described:
+    """What follows from one version of the catalogue, made when it is first needed."""
+
+    catalogue: Catalogue
+    validators: dict[str, Validator] = field(default_factory=dict)
+    document: bytes | None = None
+
+    def validator(self, collection: str) -> Validator:
+        """The validator of a collection that the catalogue has."""
+        validator = self.validators.get(collection)
+        if validator is None:
+            validator = self.validators[collection] = Validator(self.catalogue.collections[collection])
+        return validator
+
+    def openapi(self, fixed: Mapping[str, Any]) -> bytes:
+        """The OpenAPI document as JSON; `fixed` is the part that no collection has a share in."""
+        if self.document is None:
+            self.document = build_document(self.catalogue, fixed)
+        return self.document
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that a request may need."""
+
+    settings: Settings
+    pool: Pool
+    redis: Redis
+    tokens: Tokens
+    watcher: CatalogueWatcher
+    committer: Committer
+    sessions: Sessions
+    principals: Principals
+    health: Health
+    cursor_key: bytes
+    _described: Described
+
+    def describe(self) -> Described:
+        """What follows from the catalogue as it is now."""
+        current = self.watcher.current
+        if self._described.catalogue is not current:
+            self._described = Described(current)
+        return self._described
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connect to PostgreSQL and Redis and start the tasks that belong to the API; end all of it on exit.
+
+    Raises StartupError if PostgreSQL cannot be used. Redis may come later.
+    """
+    settings.require("database_url", "redis_url")
+    if not settings.token_key:
+        settings.require("signing_key" if settings.production else "secret")
+    tokens = Tokens(settings.token_key)
+    redis = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        health_check_interval=10,
+    )
+    passwords = Passwords()
+    pool, writing, watcher = await _open_database(settings)
+    try:
+        committer = Committer(writing, lambda: watcher.current, on_commit=metrics.observe_commit)
+        metrics.watch_waiting(lambda: committer.waiting)
+        health = Health(pool, redis, watcher, committer)
+        principals = Principals(pool)
+        async with asyncio.TaskGroup() as tasks:
+            await health.probe()
+            running = [tasks.create_task(each.run()) for each in (watcher, committer, health)]
+            try:
+                yield Services(
+                    settings=settings,
+                    pool=pool,
+                    redis=redis,
+                    tokens=tokens,
+                    watcher=watcher,
+                    committer=committer,
+                    sessions=Sessions(pool, tokens, passwords),
+                    principals=principals,
+                    health=health,
+                    cursor_key=tokens.derive("cursors"),
+                    _described=Described(watcher.current),
+                )
+            finally:
+                for task in running:
+                    task.cancel()
+                await principals.close()
+    finally:
+        passwords.close()
+        await redis.aclose()
+        pool.terminate()
+        writing.terminate()
+
+
+async def _open_database(settings: Settings) -> tuple[Pool, Pool, CatalogueWatcher]:
+    """A pool for reads, one for the commit path alone, so that a storm of reads delays no write, the
+    catalogue.
+    """
+    try:
+        writing = await _open_pool(settings, "branchline api writes", WRITING_CONNECTIONS)
+        pool = await _open_pool(
+            settings, "branchline api", max(1, settings.database_pool_size - WRITING_CONNECTIONS)
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StartupError(
+            f"the API cannot use PostgreSQL ({type(error).__name__}): check DATABASE_URL and that the server runs."
+        ) from error
+    watcher = CatalogueWatcher(pool)
+    try:
+        await watcher.start()
+    except asyncpg.UndefinedFunctionError:
+        raise StartupError(
+            "the database has no schema of this version: run `branchline migrate` first."
+        ) from None
+    except (OSError, asyncpg.PostgresError) as error:
+        raise StartupError(f"the API cannot read the catalogue ({type(error).__name__}).") from error
+    return pool, writing, watcher
+
+
+async def _open_pool(settings: Settings, name: str, max_size: int) -> Pool:
+    return await create_pool(
+        settings.database_url,
+        role="branchline_api",
+        application_name=name,
+        min_size=min(2, max_size),
+        max_size=max_size,
+    )
