@@ -97,7 +97,7 @@ def _killed(source: Path, mutant: Mutant) -> bool:
 
 
 def _fails(source: Path, tests: Iterable[str]) -> str | None:
-    """The first line of the first failure, or None if all passed.
+    """The first line of the first failure, or None if all passed. A test that does not end has failed.
 
     Raises AssertionError if something besides an assertion went wrong: a mutant that does not even start shows
     nothing about its test.
@@ -118,9 +118,12 @@ def _fails(source: Path, tests: Iterable[str]) -> str | None:
     ]
     # The copy comes before the installed project, in this process and in those that the tests start.
     environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    finished = subprocess.run(
-        command, cwd=source, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
-    )
+    try:
+        finished = subprocess.run(
+            command, cwd=source, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {DEADLINE_SECONDS} s"
     cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
     failures = [found for case in cases if (found := case.find("failure")) is not None]
     if finished.returncode == 1 and failures:
