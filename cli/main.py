@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="branchline",
     help="A real-time sync gateway for a CRM used by many branches at once.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -171,6 +170,11 @@ def _command_settings(*required: str) -> "Settings":
     from cli.home import settings_with_home
 
     settings = settings_with_home()
+    if required and not settings.database_url and not settings.owner_database_url:
+        raise StartupError(
+            f"no `branchline up` runs in {settings.home} and DATABASE_URL is not set: start it in another terminal, or "
+            "set DATABASE_URL and BRANCHLINE_OWNER_DATABASE_URL."
+        )
     settings.require(*required)
     return settings
 
@@ -189,7 +193,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     try:
-        answer = app(standalone_mode=False)
+        answer = app(sys.argv[1:] or ["--help"], prog_name="branchline", standalone_mode=False)
     except StartupError as error:
         return fail(error)
     except typer.Abort:
@@ -202,7 +206,12 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except typer.TyperException as error:
-        return fail(StartupError(f"{error.format_message()} `branchline --help` shows what there is."))
+        problem = error.format_message().rstrip(".?")
+        return fail(
+            StartupError(
+                f"{problem}: `branchline --help` and `branchline COMMAND --help` show what there is."
+            )
+        )
     return answer if isinstance(answer, int) else EXIT_OK
 
 
