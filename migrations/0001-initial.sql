@@ -575,17 +575,22 @@ DECLARE v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = 
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
     v_name || '_stamp', format($body$
-DECLARE v_version bigint; v_clocks jsonb;
+DECLARE v_version bigint; v_clock text;
 BEGIN
   IF TG_OP = 'INSERT' THEN
-    DELETE FROM tombstones t WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id
-      RETURNING t.version, t.field_clocks || jsonb_build_object('*', jsonb_build_array(t.clock)) INTO v_version, v_clocks;
+    -- If the id is being deleted at this moment, wait until it is known; its tombstone is where the version goes on.
+    PERFORM FROM %3$s t WHERE t.organization_id = NEW.organization_id AND t.id = NEW.id FOR KEY SHARE;
+    SELECT t.version, t.clock INTO v_version, v_clock FROM tombstones t
+      WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id;
+    IF FOUND THEN
+      DELETE FROM tombstones t WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id;
+    END IF;
     NEW.version := coalesce(v_version, 0) + 1;
     NEW.created_at := coalesce(NEW.created_at, clock_timestamp());
     NEW.updated_at := clock_timestamp();
     IF NEW.last_mutation_id IS NULL THEN
       NEW.updated_by := coalesce(NEW.updated_by, local_setting('actor')::uuid);
-      NEW.field_clocks := jsonb_build_object('*', jsonb_build_array(next_clock(latest_clock(v_clocks), now_ms()), NEW.version, NEW.updated_by));
+      NEW.field_clocks := jsonb_build_object('*', jsonb_build_array(next_clock(v_clock, now_ms()), NEW.version, NEW.updated_by));
     END IF;
     RETURN NEW;
   END IF;
@@ -603,7 +608,7 @@ BEGIN
       next_clock(latest_clock(OLD.field_clocks), now_ms()), NEW.version, NEW.updated_by);
   END IF;
   RETURN NEW;
-END $body$, v_name, changed_of(p_table, 'NEW', 'OLD')));
+END $body$, v_name, changed_of(p_table, 'NEW', 'OLD'), p_table));
 END $$;
 
 -- After a statement: its rows go to the log, its transaction to `commits`.
@@ -643,10 +648,7 @@ BEGIN
       WHEN 'insert' THEN format(v_frame, v_name, 'new_rows', 'n',
         format($s$'insert', n.version, %s, '{}', '{}', latest_clock(n.field_clocks), n.updated_by, n.last_mutation_id,
           coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit), NULL$s$, encoding_of(p_table, 'n')),
-        -- The row was deleted while this insert waited for its key: it would start again from version 1.
-        format($s$IF EXISTS (SELECT FROM new_rows n JOIN tombstones t ON t.organization_id = n.organization_id AND t.collection = %L AND t.record_id = n.id) THEN
-    RAISE EXCEPTION 'the record was deleted at this moment; try again' USING ERRCODE = 'serialization_failure';
-  END IF;$s$, v_name), '')
+        '', '')
       WHEN 'update' THEN format(v_frame, v_name, 'new_rows', 'n',
         format($s$'update', n.version, %s, %s, %s, coalesce(s.clock, next_clock(latest_clock(n.field_clocks), now_ms())),
           n.updated_by, n.last_mutation_id, coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
@@ -666,7 +668,9 @@ BEGIN
       field_clocks = excluded.field_clocks, record = excluded.record, deleted_by = excluded.deleted_by, deleted_at = excluded.deleted_at;$s$,
           v_name, encoding_of(p_table, 'o')), '')
     END;
-    EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql %s AS %L',
+    -- Transition tables have no index and any size, and plans are kept: hash joins are never bad.
+    EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql %s SET plan_cache_mode = force_generic_plan
+      SET enable_nestloop = off SET enable_mergejoin = off AS %L',
       v_name || '_capture_' || v_operation, settings_of(p_table), v_body);
   END LOOP;
 END $$;
@@ -683,17 +687,19 @@ BEGIN
     coalesce(string_agg(format(', %1$I = r.%1$I', c), ''), '') INTO v_insert, v_values, v_set FROM unnest(v_columns) c;
   SELECT coalesce(string_agg(format('%L, %s', name, default_expression), ', '), '') INTO v_defaults
     FROM table_columns(p_table) WHERE is_writable AND default_expression IS NOT NULL;
-  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
+  -- Plans are kept, and may have been made while the table was small. So rows are reached by `id = ANY (…)` and the key, at any size.
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
+    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS %L',
     v_name || '_write', format($body$
 DECLARE
   v_organization uuid := current_organization();
   v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
+  v_ids uuid[] := ARRAY(SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e);
   v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_clock text; v_result mutation_result;
 BEGIN
   IF v_operations <> '{insert}' THEN
     -- All rows first and in one order, so that two batches cannot deadlock.
-    PERFORM FROM %1$s t WHERE t.organization_id = v_organization
-      AND t.id IN (SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e) ORDER BY t.id FOR NO KEY UPDATE;
+    PERFORM FROM %1$s t WHERE t.organization_id = v_organization AND t.id = ANY (v_ids) ORDER BY t.id FOR NO KEY UPDATE;
   END IF;
 
   IF 'insert' = ANY (v_operations) THEN
@@ -701,7 +707,8 @@ BEGIN
     WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'insert'),
     placed AS (
       SELECT m.*, %6$s AS values, x.version AS dead_version, x.clock AS dead_clock, coalesce(m.clock, next_clock(x.clock, now_ms())) AS effective
-      FROM m LEFT JOIN tombstones x ON x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id),
+      FROM m LEFT JOIN tombstones x ON x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id
+        AND x.record_id = ANY (v_ids)),
     judged AS MATERIALIZED (
       SELECT p.*, CASE WHEN NOT p.writes OR NOT %7$s THEN 'forbidden'
         WHEN p.effective <= p.dead_clock COLLATE "C" THEN 'beaten' ELSE 'write' END AS verdict
@@ -732,7 +739,7 @@ BEGIN
           CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
             WHEN NOT m.writes OR NOT %11$s OR NOT %12$s THEN 'forbidden'
             WHEN m.mode = 'strict' AND m.base_version IS DISTINCT FROM t.version THEN 'version_mismatch' ELSE 'write' END AS verdict
-        FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id),
+        FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id AND t.id = ANY (v_ids)),
       judged AS MATERIALIZED (
         SELECT g.*, (f).winners, (f).lost, (f).overwrote, (f).clocks FROM (
           SELECT target.*, merge_fields(old_record, field_clocks, fields, effective, base_version, user_id, old_version + 1) AS f FROM target) g),
@@ -742,7 +749,7 @@ BEGIN
       updated AS (
         UPDATE %1$s AS t SET updated_by = j.user_id, last_mutation_id = j.mutation_id, field_clocks = j.clocks%5$s
         FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(j.before, j.winners) r
-        WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id
+        WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id AND t.id = ANY (v_ids)
         RETURNING t.id, t.version, encode_record(t) AS record)
       SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
         coalesce(u.version, j.old_version), j.effective,
@@ -1067,10 +1074,30 @@ EXCEPTION WHEN OTHERS THEN
       || apply_slice(jsonb_path_query_array(p_mutations, '$[$n to last]', jsonb_build_object('n', v_half)));
 END $$;
 
+-- What was answered before: the stored answer to the same person for the same content, a refusal for another content.
+-- A loop, because one look into the key for each is always good; a join's plan depends on when it was made.
+CREATE FUNCTION answered_before(p_mutations jsonb, p_organization uuid) RETURNS SETOF mutation_result LANGUAGE plpgsql
+  SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE v_mutation record; v_stored mutations;
+BEGIN
+  FOR v_mutation IN SELECT * FROM jsonb_to_recordset(p_mutations) AS x(ordinal integer, user_id uuid, mutation_id uuid, fingerprint text) LOOP
+    SELECT * INTO v_stored FROM mutations s
+      WHERE s.organization_id = p_organization AND s.user_id = v_mutation.user_id AND s.mutation_id = v_mutation.mutation_id;
+    IF NOT FOUND THEN
+      CONTINUE;
+    ELSIF v_stored.fingerprint = v_mutation.fingerprint THEN
+      RETURN NEXT ROW(v_mutation.ordinal, 'duplicate', v_stored.answer ->> 'version', v_stored.answer ->> 'clock', NULL, NULL, NULL, NULL, v_stored.answer)::mutation_result;
+    ELSE
+      RETURN NEXT ROW(v_mutation.ordinal, 'rejected', NULL, NULL, NULL, NULL, 'id_reused', NULL, NULL)::mutation_result;
+    END IF;
+  END LOOP;
+END $$;
+
 -- The one way in for the API. p_batch: an array of {ordinal, organization_id, user_id, mutation_id, collection, id,
 -- operation, fields, base_version, clock, mode, unit, fingerprint, want_record}; clocks are clamped by the caller.
 -- It answers each ordinal once. Once a transaction, and last: it numbers the commit, so its locks are held from here on.
-CREATE FUNCTION write_mutations(p_batch jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE FUNCTION write_mutations(p_batch jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
+  SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE v_organization uuid; v_mine jsonb; v_rest jsonb; v_results mutation_result[];
 BEGIN
   IF local_setting('written') = pg_current_xact_id()::text THEN
@@ -1081,19 +1108,12 @@ BEGIN
     SELECT (e ->> 'organization_id')::uuid, jsonb_agg(e ORDER BY n) FROM jsonb_array_elements(p_batch) WITH ORDINALITY AS x(e, n) GROUP BY 1 ORDER BY 1
   LOOP
     PERFORM set_config('branchline.organization_id', v_organization::text, true);
-    RETURN QUERY
-      SELECT (e ->> 'ordinal')::integer, CASE WHEN s.fingerprint = e ->> 'fingerprint' THEN 'duplicate' ELSE 'rejected' END,
-        (s.answer ->> 'version')::bigint, s.answer ->> 'clock', NULL::json, NULL::jsonb,
-        CASE WHEN s.fingerprint <> e ->> 'fingerprint' THEN 'id_reused' END, NULL::text,
-        CASE WHEN s.fingerprint = e ->> 'fingerprint' THEN s.answer END
-      FROM jsonb_array_elements(v_mine) e JOIN mutations s ON s.organization_id = v_organization
-        AND s.user_id = (e ->> 'user_id')::uuid AND s.mutation_id = (e ->> 'mutation_id')::uuid;
-    IF FOUND THEN
-      SELECT jsonb_agg(e ORDER BY n) INTO v_rest FROM jsonb_array_elements(v_mine) WITH ORDINALITY AS x(e, n)
-        WHERE NOT EXISTS (SELECT FROM mutations s WHERE s.organization_id = v_organization
-          AND s.user_id = (e ->> 'user_id')::uuid AND s.mutation_id = (e ->> 'mutation_id')::uuid);
-    ELSE
-      v_rest := v_mine;
+    v_results := ARRAY(SELECT r FROM answered_before(v_mine, v_organization) r);
+    v_rest := v_mine;
+    IF cardinality(v_results) > 0 THEN
+      RETURN QUERY SELECT * FROM unnest(v_results);
+      v_rest := (SELECT jsonb_agg(e ORDER BY n) FROM jsonb_array_elements(v_mine) WITH ORDINALITY AS x(e, n)
+        WHERE (e ->> 'ordinal')::integer NOT IN (SELECT r.ordinal FROM unnest(v_results) r));
     END IF;
     CONTINUE WHEN v_rest IS NULL;
     v_results := apply_slice(v_rest);
