@@ -152,7 +152,8 @@ class Leadership:
             self._announce()
 
     def _hold(self, lease: Lease) -> None:
-        elected = self._lease is None or self._lease.term != lease.term
+        # A lease that ran out here and was renewed after all is won anew: whoever led has stopped.
+        elected = self.term != lease.term
         self._lease = lease
         if elected:
             self.elections += 1

@@ -5,13 +5,14 @@ and not kept yet is published again, and readers drop what they have.
 """
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from gateway.relay.leadership import LeadershipLostError
-from gateway.relay.outbox import Outbox
 
 PAUSE_SECONDS = 0.05
 """Between two writes, so that a busy relay keeps the positions of many publications with one statement."""
@@ -20,11 +21,18 @@ RETRY_SECONDS = 0.25
 log = structlog.get_logger()
 
 
+class PositionStore(Protocol):
+    """Where positions are kept: the outbox."""
+
+    async def move_positions(self, positions: Sequence[tuple[UUID, int]], *, term: int, epoch: str) -> bool:
+        """Keep published offsets; false if another relay leads. May raise OSError, TimeoutError or an asyncpg error."""
+
+
 class Positions:
     """Published offsets that are not kept yet, of one leadership. `run` keeps them until cancelled."""
 
-    def __init__(self, outbox: Outbox, term: int) -> None:
-        self._outbox = outbox
+    def __init__(self, store: PositionStore, term: int) -> None:
+        self._store = store
         self._term = term
         self._epoch = ""
         self._offsets: dict[UUID, int] = {}
@@ -59,7 +67,7 @@ class Positions:
             return
         epoch, offsets = self._epoch, dict(self._offsets)
         try:
-            leads = await self._outbox.move_positions(sorted(offsets.items()), term=self._term, epoch=epoch)
+            leads = await self._store.move_positions(sorted(offsets.items()), term=self._term, epoch=epoch)
         except BaseException:
             self._some.set()
             raise
