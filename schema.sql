@@ -37,9 +37,11 @@ CREATE TYPE task_priority AS ENUM ('low', 'normal', 'high', 'urgent');
 CREATE TYPE activity_kind AS ENUM ('call', 'email', 'meeting', 'note', 'system');
 CREATE TYPE change_operation AS ENUM ('insert', 'update', 'delete');
 
--- One mutation's answer: `status` is applied, merged, duplicate or rejected; `first` is the stored answer of a duplicate.
+-- One mutation's answer: `status` is applied, merged, duplicate or rejected; `first` is the stored answer of a
+-- duplicate; `overwrote` lists what the write replaced though its author had not seen it.
 CREATE TYPE mutation_result AS (
-  ordinal integer, status text, version bigint, clock text, record json, lost jsonb, code text, detail text, first jsonb
+  ordinal integer, status text, version bigint, clock text, record json, lost jsonb, code text, detail text,
+  first jsonb, overwrote jsonb
 );
 -- What becomes of a mutation's fields when they meet a record.
 CREATE TYPE field_merge AS (winners jsonb, lost jsonb, overwrote jsonb, clocks jsonb);
@@ -385,6 +387,23 @@ CREATE TABLE mutations (
 );
 CREATE INDEX mutations_by_age ON mutations USING brin (answered_at);
 
+-- Values that somebody typed and a concurrent write replaced, kept for their author until seen (I9).
+CREATE TABLE overwritten_values (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  collection text NOT NULL,
+  record_id uuid NOT NULL,
+  field text NOT NULL,
+  value jsonb NOT NULL,
+  written_at_ms bigint NOT NULL,
+  overwritten_by uuid,
+  overwritten_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  version bigint NOT NULL,
+  PRIMARY KEY (organization_id, user_id, id)
+);
+COMMENT ON TABLE overwritten_values IS 'version: the one that replaced the value; the delete, if the record was deleted.';
+
 CREATE TABLE epochs (
   ordinal bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -470,11 +489,23 @@ CREATE FUNCTION merge_fields(
   CROSS JOIN LATERAL (SELECT stored IS NULL OR p_clock COLLATE "C" > (stored ->> 0) COLLATE "C" AS won) w
 $$;
 
+-- What a delete takes with it that its writer had not seen, as `overwrote` of merge_fields.
+CREATE FUNCTION overwrote_by_delete(p_record jsonb, p_clocks jsonb, p_base_version bigint, p_author uuid) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT jsonb_agg(jsonb_build_object('field', key, 'value', p_record -> key, 'by', value ->> 2, 'at_ms', left(value ->> 0, 13)::bigint) ORDER BY key)
+  FROM jsonb_each(p_clocks) WHERE (value ->> 1)::bigint > p_base_version AND value ->> 2 IS DISTINCT FROM p_author::text AND p_record ? key
+$$;
+
+CREATE FUNCTION keep_overwritten(p_collection text, p_record uuid, p_overwrote jsonb, p_by uuid, p_version bigint) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO public.overwritten_values (organization_id, user_id, collection, record_id, field, value, written_at_ms, overwritten_by, version)
+  SELECT public.current_organization(), u.id, p_collection, p_record, o ->> 'field', o -> 'value', (o ->> 'at_ms')::bigint, p_by, p_version
+  FROM jsonb_array_elements(p_overwrote) o JOIN public.users u ON u.id = (o ->> 'by')::uuid
+$$;
+
 -- 6 tracking ------------------------------------------------------------------------------------------------------
 -- What the triggers of a transaction must know and a row cannot carry is in settings local to it:
 --   branchline.organization_id   whose rows may be seen (row-level security)
 --   branchline.actor             who writes, where the row does not say it: deletes, cascades, psql
---   branchline.mutation, .clock  of a delete
+--   branchline.mutation, .clock, .record  of a delete: the record is the one that was asked for, not a cascade's
 --   branchline.unit              the writer's unit, for rows without a mutation
 --   branchline.annotations       {mutation id: {unit, overwrote}}
 --   branchline.wakes             off: the writer sends its own wake-up after the commit
@@ -659,7 +690,8 @@ BEGIN
       ELSE format(v_frame, v_name, 'old_rows', 'o',
         format($s$'delete', o.version + 1, %s, '{}', '{}',
           coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())), local_setting('actor')::uuid,
-          local_setting('mutation')::uuid, v_unit, NULL$s$, encoding_of(p_table, 'o')),
+          local_setting('mutation')::uuid, v_unit,
+          CASE WHEN o.id = local_setting('record')::uuid THEN (v_annotations -> local_setting('mutation') -> 'overwrote')::json END$s$, encoding_of(p_table, 'o')),
         format($s$INSERT INTO tombstones AS t (organization_id, collection, record_id, version, clock, field_clocks, record, deleted_by)
     SELECT o.organization_id, %L, o.id, o.version + 1, coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())),
       o.field_clocks, %s, local_setting('actor')::uuid
@@ -725,7 +757,7 @@ BEGIN
     SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' WHEN j.verdict = 'beaten' THEN 'merged' ELSE 'rejected' END,
       coalesce(i.version, j.dead_version), j.effective, CASE WHEN j.want_record THEN i.record END,
       CASE WHEN j.verdict = 'beaten' THEN lost_to_delete(j.fields, v_organization, %2$L, j.id) END,
-      CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL AND j.verdict = 'write' THEN 'id_taken' END, NULL::text, NULL::jsonb
+      CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL AND j.verdict = 'write' THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
     FROM judged j LEFT JOIN inserted i ON i.id = j.id;
   END IF;
 
@@ -754,14 +786,22 @@ BEGIN
       SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
         coalesce(u.version, j.old_version), j.effective,
         CASE WHEN j.verdict = 'version_mismatch' THEN j.old_record::json WHEN j.verdict = 'write' AND j.want_record THEN coalesce(u.record, j.old_record::json) END,
-        j.lost, nullif(j.verdict, 'write'), NULL::text, NULL::jsonb
+        j.lost, nullif(j.verdict, 'write'), NULL::text, NULL::jsonb, CASE WHEN u.id IS NOT NULL THEN j.overwrote END
       FROM judged j LEFT JOIN updated u ON u.id = j.id
     LOOP
-      IF v_result.code = 'missing' THEN v_missing := v_missing || v_result; ELSE RETURN NEXT v_result; END IF;
+      IF v_result.code = 'missing' THEN
+        v_missing := v_missing || v_result;
+        CONTINUE;
+      END IF;
+      RETURN NEXT v_result;
+      IF v_result.overwrote IS NOT NULL THEN
+        PERFORM keep_overwritten(%2$L, u.id, v_result.overwrote, u.user_id, v_result.version)
+          FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal = v_result.ordinal;
+      END IF;
     END LOOP;
     -- Updates of deleted records: a later one revives it, an earlier one merges into the tombstone.
     FOR v_m IN SELECT u.* FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal IN (SELECT x.ordinal FROM unnest(v_missing) x) ORDER BY u.id LOOP
-      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL, NULL)::mutation_result;
       SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id FOR UPDATE;
       IF FOUND AND v_m.clock IS NOT NULL THEN
         v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
@@ -775,6 +815,8 @@ BEGIN
           v_result.code := NULL;
           IF v_m.clock COLLATE "C" > v_dead.clock THEN
             PERFORM set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id, jsonb_build_object('unit', v_m.unit))::text, true);
+            v_result.overwrote := v_merge.overwrote;
+            IF v_merge.overwrote IS NOT NULL THEN PERFORM keep_overwritten(%2$L, v_m.id, v_merge.overwrote, v_m.user_id, v_dead.version + 1); END IF;
             INSERT INTO %1$s AS t (organization_id, id, created_at, updated_by, last_mutation_id, field_clocks%3$s)
             SELECT v_organization, v_m.id, v_row.created_at, v_m.user_id, v_m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
             RETURNING t.version, encode_record(t) INTO v_result.version, v_result.record;
@@ -797,7 +839,7 @@ BEGIN
   -- Deletes one by one: cascades carry no mutation of their own, so who and which is said by settings.
   IF 'delete' = ANY (v_operations) THEN
     FOR v_m IN SELECT * FROM mutations_of(p_mutations, v_organization) d WHERE d.operation = 'delete' ORDER BY d.id LOOP
-      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL)::mutation_result;
+      v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL, NULL)::mutation_result;
       SELECT * INTO v_row FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id FOR UPDATE;
       IF NOT FOUND THEN
         UPDATE tombstones x SET clock = greatest(x.clock, v_m.clock COLLATE "C")
@@ -821,11 +863,14 @@ BEGIN
           v_result.version := v_row.version;
           v_result.lost := lost_delete(v_row.field_clocks);
         ELSE
+          v_result.overwrote := overwrote_by_delete(encode_record(v_row)::jsonb, v_row.field_clocks, v_m.base_version, v_m.user_id);
           PERFORM set_config('branchline.actor', v_m.user_id::text, true), set_config('branchline.mutation', v_m.mutation_id::text, true),
-            set_config('branchline.unit', v_m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.annotations', '', true);
+            set_config('branchline.unit', v_m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.record', v_m.id::text, true),
+            set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id, jsonb_strip_nulls(jsonb_build_object('overwrote', v_result.overwrote)))::text, true);
+          IF v_result.overwrote IS NOT NULL THEN PERFORM keep_overwritten(%2$L, v_m.id, v_result.overwrote, v_m.user_id, v_row.version + 1); END IF;
           DELETE FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id;
           PERFORM set_config('branchline.actor', '', true), set_config('branchline.mutation', '', true),
-            set_config('branchline.unit', '', true), set_config('branchline.clock', '', true);
+            set_config('branchline.unit', '', true), set_config('branchline.clock', '', true), set_config('branchline.record', '', true);
           v_result.status := 'applied';
           v_result.version := v_row.version + 1;
         END IF;
@@ -884,7 +929,7 @@ BEGIN
     RAISE EXCEPTION 'cannot track %: expected a table in schema public', p_table USING ERRCODE = 'BL005';
   END IF;
   IF v_name !~ '^[a-z][a-z0-9_]{0,39}$' OR v_name IN ('auth', 'sync', 'changes', 'overwritten', 'client-config', 'commits', 'history', 'tombstones', 'mutations',
-      'epochs', 'sessions', 'users', 'organizations', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
+      'overwritten_values', 'epochs', 'sessions', 'users', 'organizations', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
     RAISE EXCEPTION 'cannot track %: expected a name of lower-case letters, digits and _ (at most 40) that the system does not use itself', p_table USING ERRCODE = 'BL005';
   END IF;
   SELECT string_agg(format('%s %s', want.name, 'uuid'), ', ') INTO v_bad FROM (VALUES ('organization_id'), ('id')) want(name)
@@ -1068,7 +1113,7 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_constraint = CONSTRAINT_NAME, v_column = COLUMN_NAME, v_message = MESSAGE_TEXT;
     RETURN ARRAY[ROW((p_mutations -> 0 ->> 'ordinal')::integer, 'rejected', NULL, NULL, NULL, NULL,
       CASE v_state WHEN '23505' THEN 'conflict' WHEN '23503' THEN 'foreign_key' WHEN '42501' THEN 'forbidden' ELSE 'invalid' END,
-      coalesce(nullif(v_column, ''), nullif(v_constraint, ''), v_message), NULL)::mutation_result];
+      coalesce(nullif(v_column, ''), nullif(v_constraint, ''), v_message), NULL, NULL)::mutation_result];
   END IF;
   RETURN apply_slice(jsonb_path_query_array(p_mutations, '$[0 to $n]', jsonb_build_object('n', v_half - 1)))
       || apply_slice(jsonb_path_query_array(p_mutations, '$[$n to last]', jsonb_build_object('n', v_half)));
@@ -1086,9 +1131,9 @@ BEGIN
     IF NOT FOUND THEN
       CONTINUE;
     ELSIF v_stored.fingerprint = v_mutation.fingerprint THEN
-      RETURN NEXT ROW(v_mutation.ordinal, 'duplicate', v_stored.answer ->> 'version', v_stored.answer ->> 'clock', NULL, NULL, NULL, NULL, v_stored.answer)::mutation_result;
+      RETURN NEXT ROW(v_mutation.ordinal, 'duplicate', v_stored.answer ->> 'version', v_stored.answer ->> 'clock', NULL, NULL, NULL, NULL, v_stored.answer, NULL)::mutation_result;
     ELSE
-      RETURN NEXT ROW(v_mutation.ordinal, 'rejected', NULL, NULL, NULL, NULL, 'id_reused', NULL, NULL)::mutation_result;
+      RETURN NEXT ROW(v_mutation.ordinal, 'rejected', NULL, NULL, NULL, NULL, 'id_reused', NULL, NULL, NULL)::mutation_result;
     END IF;
   END LOOP;
 END $$;
@@ -1261,6 +1306,7 @@ GRANT SELECT (id, name, disabled_at) ON users TO branchline_gateway, branchline_
 GRANT SELECT (id, user_id, organization_id, expires_at, revoked_at) ON sessions TO branchline_gateway;
 GRANT INSERT, UPDATE ON commits TO branchline_api;
 GRANT SELECT, INSERT ON changes, mutations TO branchline_api;
+GRANT SELECT, INSERT, DELETE ON overwritten_values TO branchline_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tombstones TO branchline_api;
 GRANT SELECT ON history TO branchline_api;
 GRANT SELECT ON changes TO branchline_gateway, branchline_relay;
@@ -1271,10 +1317,12 @@ ALTER TABLE changes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tombstones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mutations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE overwritten_values ENABLE ROW LEVEL SECURITY;
 CREATE POLICY branchline_organization ON changes USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON history USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON tombstones USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON mutations USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON overwritten_values USING (organization_id = current_organization());
 -- The relay carries every organisation's log and shows it to nobody.
 CREATE POLICY branchline_relay ON changes FOR SELECT TO branchline_relay USING (true);
 

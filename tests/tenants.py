@@ -103,7 +103,7 @@ async def write(connection: Connection, *mutations: dict[str, Any]) -> list[dict
     )
     return [
         {
-            k: orjson.loads(v) if k in ("record", "lost", "first") and v is not None else v
+            k: orjson.loads(v) if k in ("record", "lost", "first", "overwrote") and v is not None else v
             for k, v in dict(row).items()
         }
         for row in rows

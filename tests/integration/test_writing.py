@@ -337,3 +337,30 @@ async def test_batches_of_two_processes_over_the_same_records_do_not_deadlock(
     assert (
         await owner.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
     )
+
+
+async def test_what_was_overwritten_is_kept_for_its_author_until_seen(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    """I9: also if they were away, and also if the record was deleted over their heads."""
+    await owner.execute("UPDATE organization_members SET role = 'manager', branch_ids = NULL")
+    lead = await make_lead(api, tenant, phone="0")
+    await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "ana's"}, base_version=1)
+    )
+    [result] = await write(
+        api, tenant.mutation("ben", "update", "leads", lead, fields={"phone": "ben's"}, base_version=1)
+    )
+    assert result["overwrote"] is not None
+    [gone] = await write(api, tenant.mutation("carla", "delete", "leads", lead, base_version=2))
+    assert gone["status"] == "applied"
+    kept = await owner.fetch(
+        "SELECT user_id, field, value::text AS value, overwritten_by, version FROM overwritten_values ORDER BY version"
+    )
+    assert [
+        (str(k["user_id"]), k["field"], k["value"], str(k["overwritten_by"]), k["version"]) for k in kept
+    ] == [
+        (tenant.people["ana"], "phone", '"ana\'s"', tenant.people["ben"], 3),
+        (tenant.people["ben"], "phone", '"ben\'s"', tenant.people["carla"], 4),
+    ]
+    assert [e["value"] for e in (await log_of(owner, tenant))[-1]["overwrote"]] == ["ben's"]
