@@ -61,6 +61,7 @@ export class Pane {
     this.#$(".ticker").addEventListener("click", () => this.#showLatest());
     this.#$(".list").addEventListener("pointerleave", () => this.#draw());
     this.#$(".list").addEventListener("focusout", () => this.#draw());
+    document.addEventListener("visibilitychange", () => (this.#arrivals = [])); // nobody saw them come
     setInterval(() => (this.#views.clear(), this.#draw()), 60_000); // ages
     this.signIn(email);
   }
@@ -163,14 +164,15 @@ export class Pane {
       feed.remember(record.id, entry, (id) => (this.#views.delete(id), this.#draw()));
       this.#views.delete(record.id);
       this.#page.onChanged(this, collection, record);
-      if (wasLive) this.#arrivals.push(change.committed_at_ms);
-      if (!mine) this.#tell(collection, effect, entry, wasLive);
+      if (wasLive && !document.hidden) this.#arrivals.push(change.committed_at_ms);
       if (collection !== this.collection) continue;
       if (kind !== "removed" && !mine) this.#flashes.set(record.id, { fields, branch });
+      if (kind === "inserted") this.#gone.delete(record.id);
       if (kind === "inserted" && matches(record, this.#needle)) this.#fresh += 1;
       if (kind === "removed") this.#gone.set(record.id, record);
       this.#orderChanged ||= kind !== "updated";
     }
+    this.#tell(collection, effects.filter(({ mine }) => !mine), wasLive);
     this.#draw();
   }
 
@@ -182,13 +184,16 @@ export class Pane {
     return branch ? `${first}, ${branch}` : first;
   }
 
-  /** The last change by somebody else, in words: at the foot of the pane, and aloud if it came live. */
-  #tell(collection, effect, { by, byBranch }, aloud) {
-    const ticker = this.#$(".ticker");
+  /** The last of these changes in words: at the foot of the pane, and aloud if it came live. */
+  #tell(collection, effects, aloud) {
+    if (effects.length === 0) return;
+    const effect = effects.at(-1);
+    const { by, byBranch } = this.#feeds[collection.name].recent.get(effect.record.id);
     const words = `${by} ${describe(collection, effect)}`;
+    const ticker = this.#$(".ticker");
     Object.assign(ticker.dataset, { branch: byBranch, collection: collection.name, id: effect.record.id });
     ticker.firstElementChild.textContent = words;
-    if (aloud) this.#speaker.say(words);
+    if (aloud) this.#speaker.say(words, effects.length);
   }
 
   #showLatest() {

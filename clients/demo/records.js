@@ -45,8 +45,12 @@ export class Records {
 
   #put(record, before) {
     this.#byId.set(record.id, record);
-    if (before) this.ordered.splice(this.#placeOf(before), 1);
-    this.ordered.splice(this.#placeOf(record), 0, record);
+    if (before && newestFirst(before, record) === 0) {
+      this.ordered[this.#placeOf(before)] = record;
+    } else {
+      if (before) this.ordered.splice(this.#placeOf(before), 1);
+      this.ordered.splice(this.#placeOf(record), 0, record);
+    }
     return { kind: before ? "updated" : "inserted", record, before };
   }
 

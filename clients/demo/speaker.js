@@ -4,7 +4,8 @@ const PAUSE_MS = 5_000;
 
 export class Speaker {
   #element;
-  #waiting = [];
+  #last = "";
+  #waiting = 0;
   #timer = 0;
 
   /** `element` is a live region. */
@@ -12,23 +13,25 @@ export class Speaker {
     this.#element = element;
   }
 
-  say(text) {
-    this.#waiting.push(text);
+  /** The last of `count` changes. */
+  say(text, count) {
+    this.#last = text;
+    this.#waiting += count;
     if (!this.#timer) this.#speak();
   }
 
   /** Somebody else is listening now. */
   hush() {
-    this.#waiting = [];
+    this.#waiting = 0;
     this.#element.textContent = "";
   }
 
   #speak() {
-    const others = this.#waiting.length - 1;
     this.#timer = 0;
-    if (others < 0) return;
-    this.#element.textContent = this.#waiting.at(-1) + (others > 0 ? `, and ${others} other changes` : "");
-    this.#waiting = [];
+    if (this.#waiting === 0) return;
+    const others = this.#waiting - 1;
+    this.#element.textContent = this.#last + (others > 0 ? `, and ${others} other changes` : "");
+    this.#waiting = 0;
     this.#timer = setTimeout(() => this.#speak(), PAUSE_MS);
   }
 }

@@ -1,0 +1,65 @@
+"""The demo page as a test sees it: two panes, rows, and waits for what somebody would see."""
+
+from dataclasses import dataclass
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One person's half of the page."""
+
+    element: Locator
+
+    @property
+    def rows(self) -> Locator:
+        """The rows that are in the document."""
+        return self.element.locator(".row")
+
+    @property
+    def writable(self) -> Locator:
+        """Rows that this person may change."""
+        return self.rows.filter(has=self.element.page.locator("select[aria-disabled=false]"))
+
+    @property
+    def pill(self) -> Locator:
+        """The word about the line."""
+        return self.element.locator(".pill-text")
+
+    def row(self, id_: str) -> Locator:
+        """The row of a record."""
+        return self.element.locator(f'.row[data-id="{id_}"]')
+
+    def state_of(self, id_: str) -> Locator:
+        """The select that shows and changes a record's state."""
+        return self.row(id_).locator("select")
+
+    async def wait_live(self) -> None:
+        """Wait until this person's socket is live and their list is there."""
+        await expect(self.element.locator(".line")).to_have_attribute("data-state", "live")
+        await expect(self.rows.first).to_be_visible()
+
+    async def become(self, email: str) -> None:
+        """Sign in as somebody else."""
+        await self.element.locator(".picker").select_option(email)
+        await self.wait_live()
+
+
+async def open_demo(page: Page, stack: Stack, *, colleagues: bool = False) -> tuple[Pane, Pane]:
+    """The page with both panes live: Ben of North on the left, Carla of South on the right."""
+    await page.goto(f"{stack.api_url}/?colleagues={'on' if colleagues else 'off'}")
+    panes = page.locator(".pane")
+    await expect(panes).to_have_count(2)
+    left, right = Pane(panes.nth(0)), Pane(panes.nth(1))
+    await left.wait_live()
+    await right.wait_live()
+    return left, right
+
+
+async def id_of(row: Locator) -> str:
+    """The id of the record that a row shows."""
+    found = await row.get_attribute("data-id")
+    assert found is not None
+    return found

@@ -1,0 +1,289 @@
+"""The demo page in a real browser, against everything that `branchline up` runs."""
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from cli.placement import find_postgresql
+from tests.browser.conftest import OpenPage
+from tests.browser.demo import id_of, open_demo
+from tests.stack import Stack
+
+LONG_LIST = 10_000
+DEMO = "SELECT id FROM organizations WHERE slug = 'demo'"
+SIZES = {390: 844, 900: 800, 1440: 900}
+
+
+async def test_a_click_in_one_window_appears_in_another_persons(
+    open_page: OpenPage, stack: Stack, screenshots: Path
+) -> None:
+    here, there = await open_page(), await open_page()
+    ben, _ = await open_demo(here, stack)
+    _, carla = await open_demo(there, stack)
+    row = ben.writable.first
+    id_ = await id_of(row)
+    before = await ben.state_of(id_).input_value()
+    wanted = "qualified" if before != "qualified" else "contacted"
+    await ben.state_of(id_).select_option(wanted)
+    await expect(carla.state_of(id_)).to_have_value(wanted)
+    await expect(carla.row(id_).locator(".by")).to_have_text("Ben, North")
+    await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
+    await expect(carla.element.locator(".ticker")).to_contain_text(f"to {wanted}")
+    await expect(carla.element.locator("[aria-live]")).to_contain_text("Ben, North moved")
+    await expect(carla.pill).to_contain_text("Live · ")
+    await here.screenshot(path=screenshots / "click-ben.png")
+    await there.screenshot(path=screenshots / "click-carla.png")
+    assert stack.psql(f"SELECT status FROM leads WHERE id = '{id_}'") == wanted
+
+
+async def test_a_name_is_edited_with_the_keyboard_alone(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    await ben.element.locator(".search").focus()
+    await page.keyboard.press("Tab")  # the button for a new lead
+    await page.keyboard.press("Tab")  # the list, which is one stop
+    id_ = await id_of(ben.element.locator(".row:focus-within"))
+    while await ben.state_of(id_).get_attribute("aria-disabled") == "true":
+        await page.keyboard.press("ArrowDown")
+        id_ = await id_of(ben.element.locator(".row:focus-within"))
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("Zoë Ångström")
+    await page.keyboard.press("Enter")
+    await expect(carla.row(id_).locator(".name")).to_have_text("Zoë Ångström")
+    await expect(ben.row(id_).locator("button.name")).to_be_focused()
+
+
+async def test_a_new_lead_appears_on_top_in_the_other_pane(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    await ben.element.get_by_role("button", name="New lead").click()
+    await page.keyboard.type("Café Ñandú")
+    await page.keyboard.press("Enter")
+    await expect(carla.rows.first.locator(".name")).to_have_text("Café Ñandú")
+    await expect(ben.rows.first.locator(".name")).to_have_text("Café Ñandú")
+    await expect(ben.rows.first.locator(".about")).to_have_text("North")
+    await expect(ben.element.locator(".create")).to_be_hidden()
+
+
+async def test_rows_keep_their_places_under_the_pointer(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    first = await id_of(carla.rows.first)
+    await carla.rows.nth(1).hover()
+    with stack.http("ana@demo.test") as ana:
+        ana.post("/api/leads", json={"name": "While you point"}).raise_for_status()
+    await expect(carla.element.locator(".fresh")).to_have_text("1 new")
+    assert await id_of(carla.rows.first) == first
+    await carla.element.locator(".fresh").click()
+    await expect(carla.rows.first.locator(".name")).to_have_text("While you point")
+    await expect(carla.element.locator(".fresh")).to_be_hidden()
+    await expect(ben.rows.first.locator(".name")).to_have_text("While you point")
+
+
+async def test_the_lines_for_a_terminal_make_the_writes_that_they_show(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    id_ = await id_of(ben.writable.first)
+    await ben.row(id_).locator("button.name").focus()
+    await expect(page.locator("#curl")).to_contain_text(id_)
+    wanted = make_curl_write(await page.locator("#curl").inner_text(), id_)
+    await expect(carla.state_of(id_)).to_have_value(wanted)
+    await expect(carla.row(id_).locator(".by")).to_have_text("Ben, North")
+
+    await expect(page.locator("#psql")).not_to_contain_text(f"= '{wanted}'")
+    wanted = make_psql_write(await page.locator("#psql").inner_text(), stack)
+    await expect(carla.state_of(id_)).to_have_value(wanted)
+    await expect(carla.row(id_).locator(".by")).to_have_text("SQL")
+
+
+def make_curl_write(line: str, id_: str) -> str:
+    """Send what the curl line would send; the state that it asks for."""
+    words = shlex.split(line)
+    assert words[:3] == ["curl", "-X", "PATCH"]
+    assert words[3].endswith(f"/api/leads/{id_}")
+    headers = dict(words[place + 1].split(": ", 1) for place, word in enumerate(words) if word == "-H")
+    body = words[words.index("-d") + 1]
+    httpx.patch(words[3], headers=headers, content=body).raise_for_status()
+    return body.split('"')[3]
+
+
+def make_psql_write(line: str, stack: Stack) -> str:
+    """Run the psql line, with the database's address in it; the state that it asks for."""
+    program, url, *arguments = shlex.split(line)
+    assert program == "psql"
+    command = [str(find_postgresql() / "psql"), stack.owner_url if url == "DATABASE" else url, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    return arguments[1].split("'")[1]
+
+
+async def test_who_may_not_write_is_told_and_nothing_is_sent(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    writes: list[str] = []
+    page.on("request", lambda request: writes.append(request.url) if request.method == "PATCH" else None)
+    foreign = ben.rows.filter(has_text="· South").first
+    await foreign.locator("button.name").click(force=True)
+    await expect(ben.element.get_by_role("alert")).to_have_text("Ben may not write to South.×")
+    await expect(foreign.locator("input")).to_have_count(0)
+    assert writes == []
+
+
+async def test_rita_reads_her_own_branch_only(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    _, right = await open_demo(page, stack)
+    await right.become("rita@demo.test")
+    own = stack.psql(
+        f"SELECT count(*) FROM leads WHERE organization_id = ({DEMO}) "
+        "AND (branch_id IS NULL OR branch_id IN (SELECT id FROM branches WHERE slug = 'south'))"
+    )
+    await expect(right.element.get_by_role("tab", name="Leads")).to_contain_text(f"{int(own):,}")
+    for about in await right.rows.locator(".about").all_inner_texts():
+        assert about.split(" · ")[-1] in ("South", "All branches")
+
+
+async def test_a_value_that_is_refused_is_shown_with_its_reason(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(tolerated="422")
+    ben, _ = await open_demo(page, stack)
+    row = ben.writable.first
+    id_ = await id_of(row)
+    before = await row.locator("button.name").inner_text()
+    problem = {"code": "invalid", "detail": "That name is taken"}
+    await page.route(f"**/api/leads/{id_}", lambda route: route.fulfill(status=422, json=problem))
+    await ben.row(id_).locator("button.name").click()
+    await page.keyboard.type("A name that is typed once")
+    await page.keyboard.press("Enter")
+    notice = ben.element.get_by_role("alert")
+    await expect(notice).to_contain_text("“A name that is typed once” was not saved. That name is taken.")
+    await expect(ben.row(id_).locator("button.name")).to_have_text(before)
+
+
+async def test_what_happened_while_the_plug_was_out_is_there_when_it_is_in_again(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    id_ = await id_of(ben.writable.first)
+    await carla.pill.click()
+    await carla.element.get_by_role("button", name="Pull the plug").click()
+    await expect(carla.pill).to_have_text("Unplugged")
+    before = await carla.state_of(id_).input_value()
+    wanted = "won" if before != "won" else "lost"
+    await ben.state_of(id_).select_option(wanted)
+    await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
+    await expect(carla.state_of(id_)).to_have_value(before)
+    await carla.element.get_by_role("button", name="Plug it in again").click()
+    await expect(carla.state_of(id_)).to_have_value(wanted)
+    await carla.wait_live()
+
+
+async def test_colleagues_write_while_the_switch_is_on(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack, colleagues=True)
+    for pane in (ben, carla):
+        await expect(pane.element.locator(".ticker")).to_contain_text("Ana")
+        await expect(pane.element.locator(".ticker")).to_contain_text("Rita, South")
+    await page.get_by_role("switch", name="Colleagues at work").click()
+    await expect(page.get_by_role("switch")).not_to_be_checked()
+    await page.goto(stack.api_url)
+    await expect(page.get_by_role("switch")).not_to_be_checked()  # it is remembered
+
+
+@pytest.fixture
+def long_list(stack: Stack) -> Iterator[int]:
+    """Leads enough for a long list, taken away afterwards; how many there are."""
+    known = int(stack.psql(f"SELECT count(*) FROM leads WHERE organization_id = ({DEMO})"))
+    stack.psql(
+        "INSERT INTO leads (organization_id, name, company, notes) "
+        f"SELECT ({DEMO}), 'Lead ' || n, 'Long list', 'long list' FROM generate_series({known} + 1, {LONG_LIST}) n"
+    )
+    yield LONG_LIST
+    stack.psql("DELETE FROM leads WHERE notes = 'long list'")
+
+
+async def test_ten_thousand_leads_are_a_list_like_any_other(
+    open_page: OpenPage, stack: Stack, long_list: int, screenshots: Path
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    await expect(ben.element.get_by_role("tab", name="Leads")).to_contain_text(f"{long_list:,}")
+    assert await ben.rows.count() < 60
+    await page.evaluate(LONGEST_FRAME)
+    await ben.rows.first.locator("button.name").focus()
+    await page.keyboard.press("End")
+    last = ben.rows.last
+    await expect(last).to_have_attribute("aria-rowindex", str(long_list))
+    assert await ben.rows.count() < 60
+    await page.keyboard.press("Home")
+    id_ = await id_of(ben.rows.first)
+    stack.psql(f"UPDATE leads SET status = 'won' WHERE id = '{id_}'")
+    await expect(carla.state_of(id_)).to_have_value("won")
+    print(f"longest frame with {long_list} leads: {await page.evaluate('longestFrame'):.0f} ms")
+    await page.screenshot(path=screenshots / "long-list.png")
+
+
+LONGEST_FRAME = """() => {
+  window.longestFrame = 0;
+  let last = performance.now();
+  const tick = (now) => { longestFrame = Math.max(longestFrame, now - last); last = now; requestAnimationFrame(tick); };
+  requestAnimationFrame(tick);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", SIZES)
+async def test_the_page_fits_and_can_be_read(
+    open_page: OpenPage, stack: Stack, screenshots: Path, width: int, scheme: str
+) -> None:
+    page = await open_page(viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme)
+    ben, _ = await open_demo(page, stack)
+    id_ = await id_of(ben.writable.first)
+    await ben.state_of(id_).select_option("lost")
+    await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
+    await page.screenshot(path=screenshots / f"page-{width}-{scheme}.png")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await page.evaluate(FAINT_TEXTS) == []
+
+
+# Texts whose contrast with what is behind them is below 4.5 (WCAG 2, AA): what they say, and the ratio.
+FAINT_TEXTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const pixel = (colours) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const luminance = (rgb) => rgb
+    .map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+  const faint = [];
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    const { parentElement: element, data } = words.currentNode;
+    if (!data.trim() || !element.checkVisibility() || element.closest("option, :disabled, .unseen")) continue;
+    const behind = [];
+    for (let each = element; each; each = each.parentElement) behind.unshift(getComputedStyle(each).backgroundColor);
+    const [light, dark] = [pixel(behind), pixel([...behind, getComputedStyle(element).color])]
+      .map(luminance).sort((a, b) => b - a);
+    const ratio = (light + 0.05) / (dark + 0.05);
+    if (ratio < 4.5) faint.push(`${data.trim()} ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}"""
+
+
+async def test_the_page_asks_nobody_but_this_machine(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.on("websocket", lambda socket: hosts.add(urlsplit(socket.url).netloc))
+    await open_demo(page, stack, colleagues=True)
+    assert hosts == {urlsplit(stack.api_url).netloc, urlsplit(stack.gateway_url).netloc}
