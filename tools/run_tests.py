@@ -20,7 +20,8 @@ from tools.system_packages import MissingProgramError
 RESULTS = ROOT / "test-results"
 SUMMARY = RESULTS / "summary.txt"
 JAVASCRIPT_TESTS = ["clients/javascript/**/*.test.*js", "tests/**/*.test.*js"]
-BROWSER_TESTS = ["tests/browser/**/test_*.py", "tests/browser/**/*.test.*js"]
+BROWSER_FOLDER = "tests/browser"
+BROWSER_TESTS = [f"{BROWSER_FOLDER}/**/test_*.py", f"{BROWSER_FOLDER}/**/*.test.*js"]
 SLOWEST_SHOWN = 20
 # No runner may go on for ever, whatever a test of it does. The full forms take longer than the short.
 DEADLINE_SECONDS = 40 * 60
@@ -59,7 +60,8 @@ def main(arguments: list[str]) -> int:
     SUMMARY.unlink(missing_ok=True)
     javascript = [] if arguments else _find(JAVASCRIPT_TESTS)
     try:
-        environment = outside_programs.environment(browser=bool(_find(BROWSER_TESTS)), node=bool(javascript))
+        browser = _may_run_browser_tests(arguments)
+        environment = outside_programs.environment(browser=browser, node=bool(javascript))
     except MissingProgramError as error:
         print(error)
         return _report(Tally(failed=1))
@@ -88,6 +90,15 @@ def read_report(path: Path) -> Tally:
 def _find(patterns: list[str]) -> list[str]:
     paths = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
     return sorted(path for path in paths if "node_modules" not in path)
+
+
+def _may_run_browser_tests(arguments: list[str]) -> bool:
+    """Whether there are any, and the arguments do not name other tests only."""
+    named = [argument for argument in arguments if argument.startswith("tests")]
+    elsewhere = named and not any(
+        BROWSER_FOLDER.startswith(name.rstrip("/")) or name.startswith(BROWSER_FOLDER) for name in named
+    )
+    return bool(_find(BROWSER_TESTS)) and not elsewhere
 
 
 def _runners(arguments: list[str], javascript: list[str]) -> list[Runner]:

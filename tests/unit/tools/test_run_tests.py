@@ -64,3 +64,21 @@ def test_the_last_line_is_the_sum_and_no_test_is_no_success(
     assert run_tests._report(tally) == status
     assert capsys.readouterr().out.splitlines()[-1] == last_line
     assert run_tests.SUMMARY.read_text() == f"{last_line}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], True),
+        (["-k", "topic"], True),
+        (["tests"], True),
+        (["tests/browser/test_page.py::test_a_click"], True),
+        (["tests/unit", "tests/browser"], True),
+        (["tests/unit", "-x"], False),
+    ],
+)
+def test_chromium_is_wanted_only_where_browser_tests_may_run(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: bool
+) -> None:
+    monkeypatch.setattr(run_tests, "_find", lambda patterns: ["tests/browser/test_page.py"])
+    assert run_tests._may_run_browser_tests(arguments) == expected
