@@ -30,6 +30,7 @@ test-long: setup  ## the full forms of the tests that have one, minutes to hours
 
 check: setup  ## ruff, mypy --strict and the import rule
 	@$(ENVIRONMENT)/ruff check .
+	@$(ENVIRONMENT)/ruff format --check .
 	@$(ENVIRONMENT)/mypy
 	@$(ENVIRONMENT)/lint-imports
 

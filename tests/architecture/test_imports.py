@@ -15,7 +15,7 @@ PACKAGES = ["core", "api", "gateway", "cli"]
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run import-linter on the packages of `folder`."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    environment = os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
