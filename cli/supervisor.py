@@ -108,7 +108,10 @@ class Child:
                     return
                 if loop.time() - began > STEADY_SECONDS:
                     delay = FIRST_DELAY_SECONDS
-                self.say(f"{self.spec.name} {_describe_exit(status)}; starting it again in {delay:.1f} s.")
+                reason = f" ({self._last_line.rstrip('.')})" if status == self.spec.hopeless_status else ""
+                self.say(
+                    f"{self.spec.name} {_describe_exit(status)}{reason}; starting it again in {delay:.1f} s."
+                )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), delay)
                 delay = min(delay * 2, LONGEST_DELAY_SECONDS)
@@ -208,8 +211,13 @@ def _describe_exit(status: int) -> str:
 
 
 def show_role_line(line: bytes) -> str | None:
-    """What is shown of a line of one of our own roles: warnings, errors, and whatever is not a log event."""
+    """What is shown of a line of one of our own roles: warnings, errors, and whatever is not a log event.
+
+    Not the line that says why it cannot start: that one is part of what is said when it has ended.
+    """
     text = line.decode(errors="replace").rstrip()
+    if text.startswith("branchline: "):
+        return None
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:

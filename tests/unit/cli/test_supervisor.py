@@ -76,15 +76,18 @@ def test_a_child_that_says_it_cannot_start_is_not_started_again(tmp_path: Path) 
         await wait_until(lambda: child.failure is not None)
         assert str(child.failure) == "no such database."
         assert child.exits == 1
+        assert said == []
 
     run_with_supervisor(test)
 
 
 def test_a_child_that_was_ready_once_is_started_again_even_then(tmp_path: Path) -> None:
     async def test(supervisor: Supervisor, said: list[str]) -> None:
-        child = supervisor.start(spec(tmp_path, "raise SystemExit(2)", hopeless_status=2))
+        program = "import sys; sys.stderr.write('branchline: no database.\\n'); sys.exit(2)"
+        child = supervisor.start(spec(tmp_path, program, hopeless_status=2))
         child.settled = True
         await wait_until(lambda: child.exits >= 2)
+        assert said[0] == "worker ended with status 2 (no database); starting it again in 0.1 s."
 
     run_with_supervisor(test)
 
