@@ -17,6 +17,7 @@ from core.lifecycle import EXIT_USAGE, SUPERVISOR_VARIABLE, StartupError
 POLL_SECONDS = 0.03
 ANSWER_SECONDS = 2.0
 READY_SECONDS = 60.0
+MOST_FAILURES = 4
 # A gateway takes leave of its clients over several seconds.
 STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
@@ -95,13 +96,13 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
         if ready and (answer.get("leader") or not role.must_lead):
             child.settled = True
             return
-        if loop.time() > deadline:
+        if loop.time() > deadline or child.exits >= MOST_FAILURES:
             says = json.dumps(answer.get("dependencies", answer))
             reason = f"it says {says}" if answer else f"its last line is “{child.last_line}”"
-            raise StartupError(
-                f"{role.name} was not ready within {READY_SECONDS:.0f} s ({reason}): see "
-                f"{child.spec.log_file}."
+            how = (
+                f"ended {child.exits} times" if child.exits else f"was not ready within {READY_SECONDS:.0f} s"
             )
+            raise StartupError(f"{role.name} {how} ({reason}): see {child.spec.log_file}.")
         await asyncio.sleep(POLL_SECONDS)
 
 
