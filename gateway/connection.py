@@ -108,6 +108,9 @@ class Connection(asyncio.Protocol):
         if self.stage is Stage.CLOSED:
             return
         protocol.receive_data(data)
+        if self.stage is Stage.OPEN and protocol.state is OPEN:
+            # Pongs go before answers to messages that a ping came amid.
+            self._write()
         for event in protocol.events_received():
             if isinstance(event, Request):
                 self._application.requested(self, event)

@@ -18,8 +18,8 @@ class Seat:
     """One open connection, from its handshake to its close.
 
     `claims` are what the handshake or the last token proved; `principal` and `organization` are set when the sign-in
-    is done. `is_seated`: the handshake was accepted. `is_suspended`: the person's rights have changed and are being read
-    again; nothing is sent until then.
+    is done. `is_seated`: the handshake was accepted. `is_suspended`: the person's rights have changed and are being
+    read again; nothing is sent until then.
     """
 
     __slots__ = (
