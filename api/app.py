@@ -10,14 +10,15 @@ from typing import Any
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from api.errors import add_handlers
+from api.errors import add_handlers, method_not_allowed
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, documentation, no_page, openapi, page_directory
 from api.routes import auth, service
@@ -33,6 +34,7 @@ DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75
 """Longer than the usual 60 s of a proxy, so that it is the proxy that closes an idle connection."""
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 
 _log = structlog.get_logger()
@@ -76,6 +78,8 @@ def _add_routes(app: FastAPI) -> None:
     # Plain routes: the hot path needs nothing of what FastAPI does before and after an endpoint.
     app.router.routes.extend(
         [
+            *_other_methods(auth.router),
+            *_other_methods(service.router),
             _route("/api/{collection}", GET=list_records, POST=create_record),
             _route(
                 "/api/{collection}/{id}",
@@ -100,12 +104,37 @@ def _add_routes(app: FastAPI) -> None:
 
 def _route(path: str, **endpoints: Endpoint) -> Route:
     """One route for all methods of an address, so that 405 names every method that there is."""
+    if "GET" in endpoints:
+        endpoints["HEAD"] = endpoints["GET"]
 
     async def answer(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await endpoints[method](request)
+        request.scope["route"] = route  # whose template the metrics and the log name
+        endpoint = endpoints.get(request.method)
+        if endpoint is None:
+            raise method_not_allowed(request, endpoints)
+        return await endpoint(request)
 
-    return Route(path, answer, methods=list(endpoints))
+    route = Route(path, answer, methods=sorted(METHODS), include_in_schema=False)
+    return route
+
+
+def _other_methods(router: APIRouter) -> list[Route]:
+    """What answers the methods that these routes do not have; else the collections' routes would, with 404."""
+    allowed: dict[str, set[str]] = {}
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            allowed.setdefault(route.path, set()).update(route.methods or ())
+
+    def refusing(methods: set[str]) -> Endpoint:
+        async def refuse(request: Request) -> Response:
+            raise method_not_allowed(request, methods)
+
+        return refuse
+
+    return [
+        Route(path, refusing(methods), methods=sorted(METHODS - methods), include_in_schema=False)
+        for path, methods in allowed.items()
+    ]
 
 
 def _fixed_document(app: FastAPI) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Which exception becomes which problem."""
 
+from collections.abc import Iterable
+
 import asyncpg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +14,7 @@ from api import metrics
 from api.commit import OverloadedError, UnavailableError
 from api.principals import SessionEndedError
 from api.problems import ProblemError, problem_response
-from api.validation import FieldFault, InvalidFieldsError, describe
+from api.validation import FieldFault, InvalidFieldsError, describe, shorten
 from core.protocol.topic import TopicError
 
 _SECRETS = frozenset({"password", "refresh_token"})
@@ -26,6 +28,10 @@ _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    # A database that takes no connections, or none of ours, as while it is restored.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
 )
 
 
@@ -97,14 +103,20 @@ def _of_framework(request: Request, error: HTTPException) -> ProblemError:
         case 404:
             return ProblemError("no_such_path", "nothing is at this address")
         case 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            return ProblemError(
-                "method_not_allowed",
-                f"expected {allowed or 'another method'}, got {request.method}",
-                headers=error.headers,
-            )
+            allowed = (error.headers or {}).get("Allow", "GET, HEAD")
+            return method_not_allowed(request, allowed.split(", "))
         case _:
             return ProblemError("malformed_json", "expected JSON in UTF-8")
+
+
+def method_not_allowed(request: Request, allowed: Iterable[str]) -> ProblemError:
+    """What is said of a method that an address does not have."""
+    methods = ", ".join(sorted(allowed))
+    return ProblemError(
+        "method_not_allowed",
+        f"expected {methods}, got {shorten(request.method)}",
+        headers={"allow": methods},
+    )
 
 
 def _unreadable(request: Request, error: RequestValidationError) -> ProblemError:

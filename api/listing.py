@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from api.cursor import digest_of
-from api.validation import FieldFault, InvalidFieldsError, shorten
+from api.validation import FieldFault, InvalidFieldsError, describe, shorten
 from core.protocol.collection import Catalogue, Collection
-from core.protocol.topic import Topic, encode_part, parse_topic
+from core.protocol.topic import Topic, TopicError, encode_part, parse_topic
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -64,14 +64,13 @@ class ListQuery:
 def parse_list_query(raw: str, collection: Collection, catalogue: Catalogue) -> ListQuery:
     """Read the query string of a list of `collection`.
 
-    Raises InvalidFieldsError for limit, cursor and sort, TopicError for filters.
+    Raises InvalidFieldsError, naming each parameter that is wrong.
     """
     own, filters = split_query(raw, _OWN)
     # A page's form writes a space as "+", a topic as "%20".
-    text = encode_part(collection.name)
-    topic = parse_topic(f"{text}?{filters.replace('+', '%20')}" if filters else text, catalogue)
+    filters = filters.replace("+", "%20")
     return ListQuery(
-        topic=topic,
+        topic=_parse_filters(filters, collection, catalogue),
         sort=_parse_sort(own.get("sort"), collection),
         limit=parse_limit(own.get("limit")),
         cursor=own.get("cursor"),
@@ -111,6 +110,32 @@ def parse_limit(text: str | None) -> int:
         fault = FieldFault("limit", f"a whole number from 1 to {MAX_LIMIT}", shorten(text) or "nothing")
         raise InvalidFieldsError([fault])
     return int(text)
+
+
+def _parse_filters(filters: str, collection: Collection, catalogue: Catalogue) -> Topic:
+    name = encode_part(collection.name)
+    try:
+        return parse_topic(f"{name}?{filters}" if filters else name, catalogue)
+    except TopicError as whole:
+        faults = []
+        for part in filters.split("&"):
+            try:
+                parse_topic(f"{name}?{part}", catalogue)
+            except TopicError as error:
+                faults.append(_fault(part, error, collection))
+        # Each for itself is good, and together they are not: too many, or one of them twice.
+        raise InvalidFieldsError(faults or [FieldFault("", str(whole), "several")]) from None
+
+
+def _fault(part: str, error: TopicError, collection: Collection) -> FieldFault:
+    name, _, value = part.partition("=")
+    name, value = (shorten(unquote_to_bytes(each).decode(errors="replace")) for each in (name, value))
+    if error.code in ("unknown_field", "not_filterable"):
+        filterable = [field.name for field in collection.fields.values() if field.filterable]
+        expected = f"limit, cursor, sort, or a field to filter by: {', '.join(filterable)}"
+        came = "an unknown parameter" if error.code == "unknown_field" else "a field that is not one of these"
+        return FieldFault(name, expected, came)
+    return FieldFault(name, str(error), describe(value))
 
 
 def _parse_sort(text: str | None, collection: Collection) -> Sort:

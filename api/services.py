@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from core.settings import Settings
 from core.tokens import Tokens
 
 REDIS_SECONDS = 2.0
+CLOSE_SECONDS = 3.0
 WRITING_CONNECTIONS = 2
 """One commits, the other wakes the relay meanwhile."""
 
@@ -85,56 +86,52 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     if not settings.token_key:
         settings.require("signing_key" if settings.production else "secret")
     tokens = Tokens(settings.token_key)
-    redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        health_check_interval=10,
-    )
-    passwords = Passwords()
-    pool, writing, watcher = await _open_database(settings)
-    try:
+    async with AsyncExitStack() as stack:
+        redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=REDIS_SECONDS,
+            socket_connect_timeout=REDIS_SECONDS,
+            health_check_interval=10,
+        )
+        stack.push_async_callback(redis.aclose)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        pool, writing, watcher = await _open_database(settings, stack)
         committer = Committer(writing, lambda: watcher.current, on_commit=metrics.observe_commit)
         metrics.watch_waiting(lambda: committer.waiting)
-        health = Health(pool, redis, watcher, committer)
         principals = Principals(pool)
+        services = Services(
+            settings=settings,
+            pool=pool,
+            redis=redis,
+            tokens=tokens,
+            watcher=watcher,
+            committer=committer,
+            sessions=Sessions(pool, tokens, passwords),
+            principals=principals,
+            health=Health(pool, redis, watcher, committer),
+            cursor_key=tokens.derive("cursors"),
+            _described=Described(watcher.current),
+        )
+        await services.health.probe()
         async with asyncio.TaskGroup() as tasks:
-            await health.probe()
-            running = [tasks.create_task(each.run()) for each in (watcher, committer, health)]
+            running = [tasks.create_task(each.run()) for each in (watcher, committer, services.health)]
             try:
-                yield Services(
-                    settings=settings,
-                    pool=pool,
-                    redis=redis,
-                    tokens=tokens,
-                    watcher=watcher,
-                    committer=committer,
-                    sessions=Sessions(pool, tokens, passwords),
-                    principals=principals,
-                    health=health,
-                    cursor_key=tokens.derive("cursors"),
-                    _described=Described(watcher.current),
-                )
+                yield services
             finally:
                 for task in running:
                     task.cancel()
                 await principals.close()
-    finally:
-        passwords.close()
-        await redis.aclose()
-        pool.terminate()
-        writing.terminate()
 
 
-async def _open_database(settings: Settings) -> tuple[Pool, Pool, CatalogueWatcher]:
-    """A pool for reads, one for the commit path alone, so that a storm of reads delays no write, the
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> tuple[Pool, Pool, CatalogueWatcher]:
+    """A pool for reads, one for the commit path alone, so that a storm of reads delays no write; the
     catalogue.
     """
     try:
-        writing = await _open_pool(settings, "branchline api writes", WRITING_CONNECTIONS)
-        pool = await _open_pool(
-            settings, "branchline api", max(1, settings.database_pool_size - WRITING_CONNECTIONS)
-        )
+        writing = await _open_pool(settings, "branchline api writes", WRITING_CONNECTIONS, stack)
+        size = max(1, settings.database_pool_size - WRITING_CONNECTIONS)
+        pool = await _open_pool(settings, "branchline api", size, stack)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StartupError(
             f"the API cannot use PostgreSQL ({type(error).__name__}): check DATABASE_URL and that the server runs."
@@ -151,11 +148,22 @@ async def _open_database(settings: Settings) -> tuple[Pool, Pool, CatalogueWatch
     return pool, writing, watcher
 
 
-async def _open_pool(settings: Settings, name: str, max_size: int) -> Pool:
-    return await create_pool(
+async def _open_pool(settings: Settings, name: str, max_size: int, stack: AsyncExitStack) -> Pool:
+    pool = await create_pool(
         settings.database_url,
         role="branchline_api",
         application_name=name,
         min_size=min(2, max_size),
         max_size=max_size,
     )
+    stack.push_async_callback(_close_pool, pool)
+    return pool
+
+
+async def _close_pool(pool: Pool) -> None:
+    """Say goodbye to the server, or, when that takes too long, go without."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

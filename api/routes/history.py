@@ -44,9 +44,8 @@ async def list_history(request: Request) -> Response:
     async with scoped(services.pool, claims.organization_id) as connection:
         principal = await fetch_in(connection, claims)
         demand_reading(principal, collection)
+        await _exists(connection, collection, principal, identifier)
         rows = await _fetch_versions(connection, collection, principal, identifier, below, limit + 1)
-        if not await _may_read_history(connection, collection, principal, identifier, rows, below):
-            raise no_record(collection, identifier)
     headers: dict[str, str] = {}
     next_cursor = None
     if len(rows) > limit:
@@ -72,12 +71,12 @@ async def restore_record(request: Request) -> Response:
         raise InvalidFieldsError([FieldFault("fields", expected, describe(name)) for name in sorted(unknown)])
     services = services_of(request)
     async with scoped(services.pool, write.principal.organization_id) as connection:
+        exists = await _exists(connection, write.collection, write.principal, identifier)
         rows = await _fetch_versions(
             connection, write.collection, write.principal, identifier, version + 1, 1
         )
-        current = await fetch_record(connection, write.collection, write.principal, identifier)
     fields = _fields_of(write, identifier, version, rows, names or writable)
-    return await _write_back(write, request, identifier, fields, exists=current is not None)
+    return await _write_back(write, request, identifier, fields, exists=exists)
 
 
 async def _write_back(
@@ -129,26 +128,21 @@ async def _fetch_versions(
     )
 
 
-async def _may_read_history(
-    connection: Connection,
-    collection: Collection,
-    principal: Principal,
-    identifier: str,
-    rows: list[asyncpg.Record],
-    below: int | None,
+async def _exists(
+    connection: Connection, collection: Collection, principal: Principal, identifier: str
 ) -> bool:
-    """Who reads the record reads its history; a deleted one's is read by those who could read it to the
-    end.
+    """Whether the record is there; False if it was deleted. Raises ProblemError 404 for whom its past is not.
+
+    Who reads the record reads its history; a deleted one's is read by those who could read it to the end.
     """
     if await fetch_record(connection, collection, principal, identifier) is not None:
         return True
-    everywhere = record_statement(collection, principal.organization_id, identifier, None)
-    if await connection.fetchrow(everywhere.sql, *everywhere.parameters) is not None:
-        return False
-    newest = rows
-    if below is not None:
+    anybodys = record_statement(collection, principal.organization_id, identifier, None)
+    if await connection.fetchrow(anybodys.sql, *anybodys.parameters) is None:
         newest = await _fetch_versions(connection, collection, principal, identifier, None, 1)
-    return bool(newest) and newest[0]["operation"] == "delete"
+        if newest and newest[0]["operation"] == "delete":
+            return False
+    raise no_record(collection, identifier)
 
 
 def _entry(row: asyncpg.Record, shown: frozenset[str]) -> bytes:

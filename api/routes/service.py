@@ -36,6 +36,9 @@ def package_version() -> str:
         return "0"
 
 
+@router.head("/healthz", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False)
+@router.head("/metrics", include_in_schema=False)
 @router.get("/healthz", response_class=Response)
 @router.get("/readyz", response_class=Response)
 @router.get("/metrics", response_class=Response)
