@@ -134,6 +134,17 @@ def tail(
     return command.run(_command_settings(), topic=topic, access_token=access_token)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def bench(context: typer.Context) -> int:
+    """Measure: the benchmark suite; `branchline bench --help` lists it."""
+    from cli import bench as command
+
+    return command.run(context.args)
+
+
 @app.command()
 def doctor() -> int:
     """Check this program's surroundings, and say how to mend what is wrong."""

@@ -1,0 +1,1 @@
+"""The benchmark suite: what `branchline bench` runs. Not part of the installed product."""

@@ -1,0 +1,36 @@
+-- name: add_organization
+-- An organisation for a benchmark.
+INSERT INTO organizations (id, slug, name) VALUES ($1, $2, $3);
+
+-- name: add_branch
+-- One of its branches.
+INSERT INTO branches (organization_id, id, slug, name) VALUES ($1, $2, $3, $3);
+
+-- name: fetch_records
+-- All leads of an organisation, as the database encodes them.
+SELECT l.id, encode_record(l)::text AS record FROM leads l WHERE l.organization_id = $1;
+
+-- name: fetch_offsets
+-- The offsets of all changes of leads of an organisation, in order.
+SELECT c.first_offset + x.ordinal - 1 AS log_offset
+FROM commits c
+JOIN changes x ON x.organization_id = c.organization_id AND x.transaction_id = c.transaction_id AND x.logged_on = c.logged_on
+WHERE c.organization_id = $1 AND x.collection = 'leads'
+ORDER BY 1;
+
+-- name: fetch_log_bounds
+-- How many offsets an organisation's log has, and the lowest and the highest of them: 1 to n without a gap (I1).
+SELECT count(*) AS changes, coalesce(min(c.first_offset + x.ordinal - 1), 0) AS lowest, coalesce(max(c.first_offset + x.ordinal - 1), 0) AS highest
+FROM commits c
+JOIN changes x ON x.organization_id = c.organization_id AND x.transaction_id = c.transaction_id AND x.logged_on = c.logged_on
+WHERE c.organization_id = $1;
+
+-- name: fetch_durability
+-- What decides whether a commit outlives a power cut, and how it is written.
+SELECT name, setting FROM pg_settings
+WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', 'commit_delay', 'server_version', 'shared_buffers')
+ORDER BY name;
+
+-- name: fetch_statements
+-- How many transactions the database has committed so far.
+SELECT xact_commit AS commits FROM pg_stat_database WHERE datname = current_database();

@@ -1,0 +1,139 @@
+"""What a benchmark says, and what it keeps: lines for a person, a JSON file and an HDR log for a program."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from benchmarks.harness.latencies import Histogram, write_log
+from benchmarks.harness.live import Outcome
+from benchmarks.harness.machine import ROOT, file_system, read_durability, read_machine
+from benchmarks.harness.stack import Stack
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """A target, whether it was met (None: it could not be measured), and the figures that say so."""
+
+    target: str
+    met: bool | None
+    figures: str
+
+    def __str__(self) -> str:
+        word = {True: "met", False: "MISSED", None: "not measurable"}[self.met]
+        return f"{self.target}: {word}: {self.figures}"
+
+
+@dataclass(slots=True)
+class Report:
+    """One benchmark's results: `add` each run, then `finish`."""
+
+    name: str
+    command: str = field(default_factory=lambda: "branchline bench " + shlex.join(sys.argv[2:]))
+    runs: dict[str, Any] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+    durability: dict[str, str] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.time)
+
+    def say(self, line: str = "") -> None:
+        """Print a line."""
+        print(line, flush=True)
+
+    async def introduce(self, stack: Stack) -> None:
+        """Print what is measured, on what, how durable, and without which limits."""
+        self.say(f"{self.name}: {read_machine()}")
+        connection = await asyncpg.connect(stack.owner_database_url)
+        try:
+            self.durability = await read_durability(connection)
+        finally:
+            await connection.close()
+        if stack.home is not None:
+            self.durability["file_system"] = file_system(stack.home)
+        settings = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "file_system")
+        shown = " ".join(f"{name}={self.durability[name]}" for name in settings if name in self.durability)
+        self.say(f"PostgreSQL {self.durability['server_version']}: {shown}")
+        if stack.lifted:
+            self.say("limits lifted for the load client: " + " ".join(f"{name}=0" for name in stack.lifted))
+        else:
+            self.say("limits are those of the running system")
+
+    def add(self, label: str, outcome: Outcome) -> None:
+        """Keep and print the outcome of a run."""
+        self.runs[label] = outcome.as_dict()
+        self.histograms[f"{label}/delivery"] = outcome.delivery
+        self.histograms[f"{label}/write"] = outcome.write
+        for line in describe(outcome):
+            self.say(line)
+        self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
+
+    def judge(self, target: str, met: bool | None, figures: str) -> None:
+        """Print and keep a verdict."""
+        self.verdicts.append(verdict := Verdict(target, met, figures))
+        self.say(str(verdict))
+
+    def finish(self) -> int:
+        """Write the files; the exit status: 0 if every run is valid, whatever its figures."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._begun))
+        path = RESULTS / f"{stamp}-{self.name}.json"
+        path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        if self.histograms:
+            seconds = time.time() - self._begun
+            write_log(path.with_suffix(".hlog"), self.histograms, start_s=self._begun, seconds=seconds)
+        self.say(f"kept in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+        return 1 if self.invalid else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the result file."""
+        return {
+            "name": self.name,
+            "command": self.command,
+            "valid": not self.invalid,
+            "invalid": self.invalid,
+            "verdicts": [{"target": v.target, "met": v.met, "figures": v.figures} for v in self.verdicts],
+            "machine": read_machine().as_dict(),
+            "durability": self.durability,
+            "runs": self.runs,
+        }
+
+
+def describe(outcome: Outcome) -> list[str]:
+    """The outcome of a run, for a person. An invalid one has no figures."""
+    lines = [f"{outcome.work}:"]
+    if outcome.invalid:
+        return [*lines, "  INVALID: no figure", *(f"    {fault}" for fault in outcome.invalid)]
+    counts = outcome.counts
+    per_second = counts.deliveries / outcome.work.seconds
+    lines += [
+        f"  delivery  {outcome.delivery}",
+        f"  write     {outcome.write}",
+        f"  {outcome.writes_per_second:,.0f} writes/s done, {per_second:,.0f} deliveries/s, "
+        f"{outcome.bytes_per_delivery:,.0f} bytes a delivery; every delivery came, in order, once",
+        f"  CPU {outcome.cpu_us_per_delivery:.1f} µs a delivery: {describe_usage(outcome)}",
+        f"  load client {outcome.usage.load:.1f} s of CPU, timers {outcome.subscriber_effort.lag_p99_ms:.1f} ms late "
+        f"(p99); requests {outcome.lateness.percentile_ms(99):.1f} ms late (p99); "
+        f"machine {outcome.usage.busy_share:.0%} busy",
+    ]
+    return [*lines, *(f"  note: {caveat}" for caveat in outcome.caveats)]
+
+
+def describe_usage(outcome: Outcome) -> str:
+    """Microseconds a delivery of each server process."""
+    deliveries = max(outcome.counts.deliveries, 1)
+    servers: Mapping[str, float] = {
+        name: value for name, value in outcome.usage.by_process.items() if not name.startswith("load:")
+    }
+    return ", ".join(
+        f"{name} {value * 1e6 / deliveries:.1f}"
+        for name, value in sorted(servers.items(), key=lambda pair: -pair[1])
+    )

@@ -1,0 +1,101 @@
+"""`branchline bench NAME`: the benchmark suite. It is part of the source and of a development environment only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.home import Home, settings_with_home
+from core.lifecycle import StartupError
+
+if TYPE_CHECKING:
+    from benchmarks.harness.stack import Stack
+
+app = typer.Typer(
+    name="branchline bench",
+    help="Measure the system. Each benchmark starts a stack of its own, checks every delivery, and keeps its result "
+    "in benchmarks/results/.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        help="The API of a running system, whose database and key are in the environment or in its home; "
+        "otherwise one is started for the benchmark.",
+    ),
+]
+Seconds = Annotated[float, typer.Option(min=1, help="How long to measure, after warming up.")]
+Repeats = Annotated[int, typer.Option(min=1, help="How often; the median counts.")]
+
+
+def run(arguments: list[str]) -> int:
+    """Run the benchmark that the arguments name; the exit status: 0 measured, 1 a run was invalid."""
+    try:
+        import benchmarks.harness.live  # noqa: F401 - to see whether it is there
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"the benchmark suite is not installed (no module {error.name}): run it from the source, after "
+            "`make setup`."
+        ) from None
+    answer = app(arguments, prog_name="branchline bench", standalone_mode=False)
+    return answer if isinstance(answer, int) else 0
+
+
+@app.callback()
+def _suite() -> None:
+    pass
+
+
+@app.command()
+def latency(
+    url: Url = None,
+    subscribers: Annotated[int, typer.Option(min=1, help="Sockets that listen to all leads.")] = 100,
+    writes: Annotated[float, typer.Option(min=0.1, help="Writes a second.")] = 20,
+    seconds: Seconds = 20,
+    repeats: Repeats = 1,
+) -> int:
+    """Time from a write's due time to its arrival at every subscriber (target P1)."""
+    from benchmarks import latency as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(
+            stack, subscribers=subscribers, writes_per_second=writes, seconds=seconds, repeats=repeats
+        )
+
+
+@contextmanager
+def _stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
+    """A stack of the benchmark's own, or the one at `url`."""
+    from benchmarks.harness.stack import Stack, run_stack
+
+    if url is None:
+        with run_stack(gateways=gateways) as stack:
+            yield stack
+        return
+    settings = settings_with_home()
+    settings.require("owner_database_url", "token_key")
+    home = Home(settings.home)
+    yield Stack(
+        api_url=url.rstrip("/"),
+        gateway_url=settings.gateway_url or f"ws://{settings.host}:{settings.gateway_port}/ws",
+        owner_database_url=settings.owner_database_url,
+        signing_key=settings.token_key,
+        home=home.path if home.environment() else None,
+        up_pid=_up_pid(home.path),
+    )
+
+
+def _up_pid(home: Path) -> int | None:
+    """The `up` that holds a home."""
+    try:
+        return int(home.joinpath("lock").read_text())
+    except (OSError, ValueError):
+        return None
