@@ -43,12 +43,13 @@ export class Feed {
     for (const change of changes) {
       const effect = this.records.apply(change);
       if (!effect) continue;
-      const shown = this.#pending.get(change.id)?.fields ?? {};
+      const expected = this.#pending.get(change.id)?.fields;
       const fields = Object.keys(change.operation === "update" ? change.fields : {}).filter(
         (field) => !field.startsWith("updated_") && effect.before?.[field] !== effect.record[field],
       );
+      const mine = expected !== undefined && fields.every((field) => field in expected);
       this.#settle(change.id);
-      effects.push({ ...effect, change, fields, mine: fields.length > 0 && fields.every((field) => field in shown) });
+      effects.push({ ...effect, change, fields, mine });
     }
     if (effects.length > 0) this.#onChange(effects, wasLive);
   }

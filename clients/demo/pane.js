@@ -157,14 +157,17 @@ export class Pane {
       return this.#page.onLoaded(this);
     }
     const feed = this.#feeds[collection.name];
+    const told = [];
     for (const effect of effects) {
       const { kind, record, change, fields, mine } = effect;
+      this.#views.delete(record.id);
+      if (wasLive && !document.hidden) this.#arrivals.push(change.committed_at_ms);
+      if (kind === "updated" && fields.length === 0 && !mine) continue; // written, and the same as before
       const branch = this.#page.branches.get(change.actor?.branch_id)?.slug ?? (change.actor ? "all" : "database");
       const entry = { by: mine ? "Saved" : this.#authorOf(change), byBranch: branch };
       feed.remember(record.id, entry, (id) => (this.#views.delete(id), this.#draw()));
-      this.#views.delete(record.id);
       this.#page.onChanged(this, collection, record);
-      if (wasLive && !document.hidden) this.#arrivals.push(change.committed_at_ms);
+      if (!mine) told.push(effect);
       if (collection !== this.collection) continue;
       if (kind !== "removed" && !mine) this.#flashes.set(record.id, { fields, branch });
       if (kind === "inserted") this.#gone.delete(record.id);
@@ -172,7 +175,7 @@ export class Pane {
       if (kind === "removed") this.#gone.set(record.id, record);
       this.#orderChanged ||= kind !== "updated";
     }
-    this.#tell(collection, effects.filter(({ mine }) => !mine), wasLive);
+    this.#tell(collection, told, wasLive);
     this.#draw();
   }
 

@@ -2,16 +2,19 @@
 
 import { nextState } from "./collections.js";
 
+// `branchline up` keeps its addresses in a file that only its user can read: so no password passes through the page.
+const FROM_FILE = '"$(sed -n s/^BRANCHLINE_OWNER_DATABASE_URL=//p .branchline/environment)"';
+
 export class Terminal {
   #element;
-  #databaseUrl;
+  #database;
   #aim = null;
   #pane = null;
   #$ = (id) => this.#element.querySelector(`#${id}`);
 
   constructor(element, { databaseUrl }) {
     this.#element = element;
-    this.#databaseUrl = databaseUrl;
+    this.#database = databaseUrl ? `'${databaseUrl}'` : FROM_FILE;
     for (const button of element.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => copy(this.#$(button.dataset.copies), button));
     }
@@ -36,15 +39,14 @@ export class Terminal {
     const value = nextState(collection, record);
     const person = pane.live.principal.name.split(" ")[0];
     const line = this.#element.querySelector(".aim");
-    const where = this.#databaseUrl ? "" : " (DATABASE is what “branchline up” printed as database=)";
-    line.textContent = `${record.name} becomes ${value}: as ${person} over HTTP, or straight in the database${where}.`;
+    line.textContent = `${record.name} becomes ${value}, as ${person} or straight in the database.`;
     this.#$("curl").replaceChildren(
       `curl -X PATCH ${location.origin}/api/${collection.name}/${record.id} -H 'Authorization: Bearer `,
       shortened(token),
       `' -H 'Content-Type: application/json' -d '{"${field}":"${value}"}'`,
     );
     this.#$("psql").textContent =
-      `psql '${this.#databaseUrl ?? "DATABASE"}' -c "UPDATE ${collection.name} SET ${field} = '${value}' WHERE id = '${record.id}'"`;
+      `psql ${this.#database} -c "UPDATE ${collection.name} SET ${field} = '${value}' WHERE id = '${record.id}'"`;
   }
 }
 

@@ -1,5 +1,6 @@
 """The demo page in a real browser, against everything that `branchline up` runs."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -116,12 +117,15 @@ def make_curl_write(line: str, id_: str) -> str:
 
 
 def make_psql_write(line: str, stack: Stack) -> str:
-    """Run the psql line, with the database's address in it; the state that it asks for."""
-    program, url, *arguments = shlex.split(line)
-    assert program == "psql"
-    command = [str(find_postgresql() / "psql"), stack.owner_url if url == "DATABASE" else url, *arguments]
-    subprocess.run(command, check=True, capture_output=True)
-    return arguments[1].split("'")[1]
+    """Have a shell run the psql line, beside the home of this `up`; the state that it asks for."""
+    assert ".branchline/environment" in line
+    line = line.replace(".branchline/environment", str(stack.up.home / "environment"))
+    path = os.pathsep.join([str(find_postgresql()), os.environ["PATH"]])
+    finished = subprocess.run(
+        ["sh", "-c", line], env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert finished.stdout == "UPDATE 1\n", finished.stderr
+    return line.split("SET status = '")[1].split("'")[0]
 
 
 async def test_who_may_not_write_is_told_and_nothing_is_sent(open_page: OpenPage, stack: Stack) -> None:
@@ -243,10 +247,11 @@ async def test_the_page_fits_and_can_be_read(
     open_page: OpenPage, stack: Stack, screenshots: Path, width: int, scheme: str
 ) -> None:
     page = await open_page(viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme)
-    ben, _ = await open_demo(page, stack)
+    ben, carla = await open_demo(page, stack)
     id_ = await id_of(ben.writable.first)
-    await ben.state_of(id_).select_option("lost")
-    await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
+    was_won = await ben.state_of(id_).input_value() == "won"
+    await ben.state_of(id_).select_option("qualified" if was_won else "won")
+    await expect(carla.row(id_).locator(".by")).to_have_text("Ben, North")
     await page.screenshot(path=screenshots / f"page-{width}-{scheme}.png")
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert await page.evaluate(FAINT_TEXTS) == []
