@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
     2, with one line that says what and how to mend it, if the database, the LISTEN address or Redis cannot be used.
     """
     configure_logging("relay", settings.log_level)
-    return run_until_stopped(lambda stopping: _serve(settings, stopping))
+    return run_until_stopped(lambda stopping: run(settings, stopping))
 
 
 class _Leases:
@@ -64,7 +64,8 @@ class _Leases:
         )
 
 
-async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Relay until `stopping` is set. Raises StartupError if something outside has to be mended first."""
     settings.require("database_url", "redis_url")
     async with _database(settings) as pool, _redis(settings) as redis:
         leases, reader, writer = HeldConnection(pool), HeldConnection(pool), HeldConnection(pool)

@@ -142,21 +142,23 @@ class Leading:
             reading, standings = await self._fetch_standing()
         now = self._clock()
         backlog = Backlog()
+        self._positions.begin(reading.epoch)
         for standing in standings:
             age = (reading.at - standing.head_at).total_seconds() if standing.head_at else ACTIVE_SECONDS
-            published = self._published(standing, reading.epoch)
+            published = min(self._published(standing, reading.epoch), standing.head)
             backlog.stand(
                 standing.organization_id,
-                published=min(published, standing.head),
+                published=published,
                 head=standing.head,
                 now=now,
                 moved_at=now - age,
             )
+            if published > standing.published:
+                self._positions.moved(standing.organization_id, published)
         self._state.backlog, self._state.epoch, self._state.database_error = backlog, reading.epoch, None
         self._snapshot = reading.snapshot
         self._bundler = Bundler(Sender(self._shard, self._term, reading.epoch))
         self._round = Round()
-        self._positions.begin(reading.epoch)
         self._sweep_at = now + SWEEP_SECONDS
         log.info("relaying", shard=self._shard, term=self._term, epoch=reading.epoch, behind=backlog.lag())
 
