@@ -5,7 +5,6 @@ import os
 import random
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,11 +32,15 @@ class Follower:
     """What is to be followed, and how far it was seen."""
 
     url: str
-    token: Callable[[], Awaitable[str]]
+    token: str
     topic: str
     colours: bool
     since: dict[str, Any] | str = "now"
     client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def is_new(self, change: dict[str, Any]) -> bool:
+        """Whether a change is above the position: deltas may overlap."""
+        return not isinstance(self.since, dict) or change["offset"] > self.since["offset"]
 
     def moved_to(self, message: dict[str, Any]) -> None:
         """Remember the position that a message completes."""
@@ -48,12 +51,12 @@ class Follower:
 def run(settings: Settings, *, topic: str, access_token: str | None) -> int:
     """Follow until Ctrl-C; the exit status. Without a token, in development, as the demo's manager."""
 
-    async def token() -> str:
-        return access_token or await _demo_token(settings)
+    async def start() -> None:
+        token = access_token or await _demo_token(settings)
+        await follow(Follower(_gateway_url(settings), token, topic, colours=_colours()))
 
-    follower = Follower(_gateway_url(settings), token, topic, colours=_colours())
     try:
-        asyncio.run(follow(follower))
+        asyncio.run(start())
     except StartupError as error:
         return fail(error)
     except KeyboardInterrupt:
@@ -72,8 +75,9 @@ async def follow(follower: Follower) -> None:
             async with connect(
                 follower.url, subprotocols=[SUBPROTOCOL], max_size=None, open_timeout=ANSWER_SECONDS
             ) as socket:
+                again = isinstance(follower.since, dict)
                 await _sign_in(socket, follower)
-                _note("reconnected." if isinstance(follower.since, dict) else f"following {follower.topic} …")
+                _note("reconnected." if again else f"following {follower.topic} …")
                 attempts = 0
                 await _print_changes(socket, follower)
         except ConnectionClosed as closed:
@@ -91,8 +95,7 @@ async def follow(follower: Follower) -> None:
 
 
 async def _sign_in(socket: ClientConnection, follower: Follower) -> None:
-    token = await follower.token()
-    await _send(socket, {"type": "authenticate", "token": token, "client_id": follower.client_id})
+    await _send(socket, {"type": "authenticate", "token": follower.token, "client_id": follower.client_id})
     await _receive(socket, "ready")
     await _send(
         socket,
@@ -112,7 +115,7 @@ async def _print_changes(socket: ClientConnection, follower: Follower) -> None:
             message = orjson.loads(await socket.recv())
         match message["type"]:
             case "delta":
-                for change in message["changes"]:
+                for change in filter(follower.is_new, message["changes"]):
                     print(change_line(change, colours=follower.colours), flush=True)
                 if not message.get("more"):
                     follower.moved_to(message)

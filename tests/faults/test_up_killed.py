@@ -4,9 +4,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import urllib.error
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from cli.home import Home
 from cli.placement import choose_user, find_postgresql, place
 from cli.ports import is_free
 from cli.processes import ProcessIdentity, identify
-from tests.running_up import HOST, Up, branchline, home_folder, wait_until
+from tests.running_up import HOST, Up, branchline, environment, home_folder, wait_until
 from tests.servers import run_psql
 
 PSQL = find_postgresql() / "psql"
@@ -57,6 +60,47 @@ def up() -> Iterator[Up]:
         yield running
 
 
+@dataclass
+class Client:
+    """Somebody who watches all the time, as a browser does, and comes back when the connection is lost."""
+
+    shown: Path
+
+    def wait_for(self, leads: list[str]) -> None:
+        """Every one of these has been shown, and nothing twice or out of order."""
+        wait_until(lambda: not self.missing(leads), f"the client was shown {len(leads)} leads", BACK_SECONDS)
+        offsets = [int(line.split()[1][1:]) for line in self.shown.read_text().splitlines()]
+        assert offsets == sorted(set(offsets))
+
+    def missing(self, leads: list[str]) -> set[str]:
+        """What has not been shown; a line has the end of the id."""
+        shown = {line.split()[4][1:] for line in self.shown.read_text().splitlines()}
+        return {lead for lead in leads if lead[-8:] not in shown}
+
+
+@pytest.fixture(scope="module")
+def client(up: Up) -> Iterator[Client]:
+    shown = up.home.parent / "tail.out"
+    with shown.open("wb") as out:
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "tail", "leads"],
+            cwd=up.home.parent,
+            env=environment(BRANCHLINE_HOME=str(up.home)),
+            stdout=out,
+            stderr=subprocess.PIPE,
+        )
+    assert follower.stderr is not None
+    assert b"following leads" in follower.stderr.readline()
+    # What it says of lost connections is nobody's business here, and must not fill the pipe.
+    reader = threading.Thread(target=follower.stderr.read)
+    reader.start()
+    yield Client(shown)
+    follower.terminate()
+    follower.wait(10)
+    reader.join()
+    follower.stderr.close()
+
+
 @pytest.fixture(scope="module")
 def token(up: Up) -> str:
     return branchline("token", "ana@demo.test", home=up.home).stdout.strip()
@@ -82,7 +126,7 @@ def missing_leads(url: str, acknowledged: list[str]) -> str:
 
 @pytest.mark.parametrize("name", ["relay", "api", "gateway", "valkey", "postgresql"])
 def test_a_process_that_is_killed_during_writes_comes_back_and_nothing_acknowledged_is_lost(
-    up: Up, token: str, name: str
+    up: Up, token: str, client: Client, name: str
 ) -> None:
     victim = up.processes()[name]
     with Writer(up, token) as writer:
@@ -93,10 +137,13 @@ def test_a_process_that_is_killed_during_writes_comes_back_and_nothing_acknowled
         before = len(writer.acknowledged)
         wait_until(lambda: len(writer.acknowledged) >= before + 20, "writes after the kill", BACK_SECONDS)
     assert missing_leads(up.wait_ready()["database"], writer.acknowledged) == ""
+    client.wait_for(writer.acknowledged)
     assert f"{name} was ended by SIGKILL; starting it again" in up.err()
 
 
-def test_what_a_killed_up_leaves_ends_with_it_and_its_next_start_has_everything(token: str, up: Up) -> None:
+def test_what_a_killed_up_leaves_ends_with_it_and_its_next_start_has_everything(
+    up: Up, token: str, client: Client
+) -> None:
     children, ports = up.processes(), up.ports()
     with Writer(up, token) as writer:
         wait_until(lambda: len(writer.acknowledged) >= 20, "writes before the kill")
@@ -108,9 +155,10 @@ def test_what_a_killed_up_leaves_ends_with_it_and_its_next_start_has_everything(
     assert missing_leads(parts["database"], writer.acknowledged) == ""
     with Writer(up, token) as again:
         wait_until(lambda: again.acknowledged, "a write after the start")
+    client.wait_for(writer.acknowledged + again.acknowledged)
 
 
-def test_servers_that_crash_with_up_are_recovered_from(token: str, up: Up) -> None:
+def test_servers_that_crash_with_up_are_recovered_from(up: Up, token: str, client: Client) -> None:
     """As when the machine's power goes: no process has had the time to end in order."""
     children = up.processes()
     with Writer(up, token) as writer:
@@ -122,6 +170,7 @@ def test_servers_that_crash_with_up_are_recovered_from(token: str, up: Up) -> No
     up.start()
     parts = up.wait_ready()
     assert missing_leads(parts["database"], writer.acknowledged) == ""
+    client.wait_for(writer.acknowledged)
 
 
 @contextlib.contextmanager
