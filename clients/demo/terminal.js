@@ -5,16 +5,20 @@ import { nextState } from "./collections.js";
 // `branchline up` keeps its addresses in a file that only its user can read: so no password passes through the page.
 const FROM_FILE = '"$(sed -n s/^BRANCHLINE_OWNER_DATABASE_URL=//p .branchline/environment)"';
 
+const TOKEN_CHECK_MS = 30_000; // a token in a line that is copied should still be good when it is pasted
+
 export class Terminal {
   #element;
   #database;
-  #aim = null;
+  #aim = null; // the record
   #pane = null;
+  #collection = null;
   #$ = (id) => this.#element.querySelector(`#${id}`);
 
   constructor(element, { databaseUrl }) {
     this.#element = element;
     this.#database = databaseUrl ? `'${databaseUrl}'` : FROM_FILE;
+    setInterval(() => this.aimed && this.aim(this.#pane, this.#collection, this.#aim), TOKEN_CHECK_MS);
     for (const button of element.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => copy(this.#$(button.dataset.copies), button));
     }
@@ -33,6 +37,7 @@ export class Terminal {
   async aim(pane, collection, record) {
     this.#aim = record;
     this.#pane = pane;
+    this.#collection = collection;
     const token = await pane.session.token().catch(() => "");
     if (this.#aim !== record) return;
     const field = collection.stateField;

@@ -241,3 +241,11 @@ async def test_attempts_that_fail_come_further_and_further_apart(
         assert gateway.sockets.empty()
         await page.clock.run_for(100)
         socket = await gateway.sockets.get()
+
+
+async def test_a_newer_token_is_shown_on_the_open_socket(
+    page: Page, gateway: ScriptedGateway, subscription: dict[str, Any]
+) -> None:
+    await page.evaluate("live.renew('a newer token')")
+    assert (await gateway.next("authenticate"))["token"] == "a newer token"
+    assert gateway.sockets.empty()
