@@ -106,7 +106,7 @@ export class Live {
       token = await this.#token({ renew: this.#refused });
     } catch (error) {
       if (this.#socket !== attempt) return;
-      return error.permanent ? this.stop(error.message) : this.#retry();
+      return error.permanent ? this.stop(error.message) : this.#retry(this.#backoff(), error.message);
     }
     if (this.#socket !== attempt) return;
     const socket = (this.#socket = new WebSocket(this.#url, PROTOCOL));
@@ -149,11 +149,11 @@ export class Live {
     return Math.random() * Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures);
   }
 
-  #retry(delayMs = this.#backoff()) {
+  #retry(delayMs = this.#backoff(), reason = "") {
     this.#drop();
     this.#failures += 1;
     const silent = localNow() - this.heardAt > SILENCE_MS;
-    this.#setState(silent || this.state === "offline" ? "offline" : "reconnecting");
+    this.#setState(silent || this.state === "offline" ? "offline" : "reconnecting", reason);
     this.#timers.retry = setTimeout(() => this.#connect(), delayMs);
   }
 
@@ -165,7 +165,7 @@ export class Live {
   #watch() {
     const now = localNow();
     if (this.#socket && now - Math.max(this.heardAt, this.#triedAt) > SILENCE_MS) return this.#retry();
-    if (!this.#ready && now - this.heardAt > SILENCE_MS) this.#setState("offline");
+    if (!this.#ready && now - this.heardAt > SILENCE_MS) this.#setState("offline", this.reason);
     if (this.#ready && (this.#pings < FIRST_PINGS || now - this.#pingedAt > PING_EVERY_MS)) this.#ping();
   }
 

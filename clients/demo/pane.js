@@ -7,7 +7,7 @@ import { Latency } from "./latency.js";
 import { WindowedList } from "./list.js";
 import { Live } from "./live.js";
 import { PASSWORD, PEOPLE } from "./people.js";
-import { Pill } from "./pill.js";
+import { Pill, WORDS } from "./pill.js";
 import { Row } from "./row.js";
 import { Session } from "./session.js";
 import { Speaker } from "./speaker.js";
@@ -16,6 +16,7 @@ import { Tabs } from "./tabs.js";
 import { ageOf, sentence } from "./words.js";
 
 const NOTICE_MS = 6_000;
+const SPOKEN = ["live", "offline", "stopped"];
 const template = document.getElementById("pane");
 
 export class Pane {
@@ -103,6 +104,7 @@ export class Pane {
   }
 
   #stateChanged() {
+    if (SPOKEN.includes(this.live.state)) this.#speaker.say(WORDS[this.live.state], 1);
     if (this.live.state === "catching-up") {
       this.#markRights();
       this.#views.clear();

@@ -3,7 +3,7 @@
 import { localNow } from "./clock.js";
 import { formatMs } from "./latency.js";
 
-const WORDS = {
+export const WORDS = {
   connecting: "Connecting",
   "catching-up": "Catching up",
   live: "Live",
@@ -41,7 +41,7 @@ export class Pill {
     const words = live.state === "live" && ms !== null ? `Live · ${formatMs(ms)}` : WORDS[live.state];
     if (this.#text.textContent !== words) this.#text.textContent = words;
     this.#details.dataset.state = live.state;
-    this.#$("summary").title = live.reason;
+    this.#$("summary").title = live.reason || "How this person’s line is doing";
     if (this.#details.open) this.#facts();
   }
 
@@ -58,7 +58,7 @@ export class Pill {
     this.#$(".fact-latency").textContent = latency;
     this.#$(".fact-position").textContent = position ? position.offset.toLocaleString("en") : "none yet";
     const seconds = Math.floor((localNow() - heardAt) / 1000);
-    this.#$(".fact-heard").textContent = state === "stopped" ? reason || "not connected" : `${seconds} s ago`;
+    this.#$(".fact-heard").textContent = reason || `${seconds} s ago`;
     this.#$(".plug").textContent = state === "stopped" ? "Plug it in again" : "Pull the plug";
   }
 }

@@ -46,7 +46,7 @@ export class Row {
     if (view === this.#shown) return;
     this.#shown = view;
     const { record, collection, writable } = view;
-    this.#name.textContent = record.name;
+    this.#name.textContent = this.#name.title = record.name;
     this.#name.setAttribute("aria-label", `${record.name}${writable ? ", edit" : ""}`);
     this.#name.setAttribute("aria-disabled", !writable);
     this.#about.textContent = [collection.about(record), view.branch].filter(Boolean).join(" · ");
