@@ -2,7 +2,7 @@
 
 A mutant is a patch in tests/mutants/. Above the diff it has a line `invariant: I1`, a line `test: <pytest's name of
 the test that must fail>`, and what it breaks in a sentence. All work is done on a copy of the source; the tests named
-must pass there as they are, then each must fail, by an assertion of its own, with its patch applied.
+must pass there as they are, then each must fail, not merely in a fixture, with its patch applied.
 """
 
 import os
@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import outside_programs
 from tools.bootstrap import PYTHON, ROOT
 
 FOLDER = ROOT / "tests" / "mutants"
@@ -74,8 +75,8 @@ def main(arguments: list[str]) -> int:
         source = Path(folder)
         copy_source(source)
         print("as it is: ", end="", flush=True)
-        if _fails(source, sorted({m.test for m in mutants})) is not None:
-            print("a test fails without any mutant")
+        if (failure := _fails(source, sorted({m.test for m in mutants}))) is not None:
+            print(f"a test fails without any mutant: {failure}")
             return 1
         print("all tests pass")
         survived = [m for m in mutants if not _killed(source, m)]
@@ -96,11 +97,11 @@ def _killed(source: Path, mutant: Mutant) -> bool:
     return True
 
 
-def _fails(source: Path, tests: Iterable[str]) -> str | None:
+def _fails(source: Path, tests: Sequence[str]) -> str | None:
     """The first line of the first failure, or None if all passed. A test that does not end has failed.
 
-    Raises AssertionError if something besides an assertion went wrong: a mutant that does not even start shows
-    nothing about its test.
+    Raises AssertionError if a fixture failed or nothing ran: a mutant that does not even start shows nothing about
+    its test.
     """
     report = source / "mutant-report.xml"
     report.unlink(missing_ok=True)
@@ -116,8 +117,9 @@ def _fails(source: Path, tests: Iterable[str]) -> str | None:
         f"--junit-xml={report}",
         *tests,
     ]
+    outside = outside_programs.environment(browser="tests/browser/" in " ".join(tests), node=False)
     # The copy comes before the installed project, in this process and in those that the tests start.
-    environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = outside | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         finished = subprocess.run(
             command, cwd=source, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
