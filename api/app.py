@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -72,24 +73,29 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
 
 
 def _add_routes(app: FastAPI) -> None:
-    app.include_router(auth.router)
-    app.include_router(service.router)
-    app.state.fixed_document = _fixed_document(app)
-    # Plain routes: the hot path needs nothing of what FastAPI does before and after an endpoint.
+    # First, because most requests are for records; plain, because they need nothing of what FastAPI does around an
+    # endpoint.
     app.router.routes.extend(
         [
-            *_other_methods(auth.router),
-            *_other_methods(service.router),
-            _route("/api/{collection}", GET=list_records, POST=create_record),
+            _route("/api/{collection:collection}", GET=list_records, POST=create_record),
             _route(
-                "/api/{collection}/{id}",
+                "/api/{collection:collection}/{id}",
                 GET=get_record,
                 PATCH=patch_record,
                 PUT=put_record,
                 DELETE=delete_record,
             ),
-            _route("/api/{collection}/{id}/history", GET=list_history),
-            _route("/api/{collection}/{id}/restore", POST=restore_record),
+            _route("/api/{collection:collection}/{id}/history", GET=list_history),
+            _route("/api/{collection:collection}/{id}/restore", POST=restore_record),
+        ]
+    )
+    app.include_router(auth.router)
+    app.include_router(service.router)
+    app.state.fixed_document = _fixed_document(app)
+    app.router.routes.extend(
+        [
+            *_other_methods(auth.router),
+            *_other_methods(service.router),
             _route("/openapi.json", GET=openapi),
             _route("/docs", GET=documentation),
             _route("/docs/{name}", GET=documentation),
@@ -100,6 +106,18 @@ def _add_routes(app: FastAPI) -> None:
         app.router.routes.append(_route("/", GET=no_page))
     else:
         app.router.routes.append(Mount("/", PageFiles(directory=demo, html=True)))
+
+
+class _CollectionName(StringConvertor):
+    """A part of an address that may name a collection: anything but what the API uses itself.
+
+    No table of these names can be tracked.
+    """
+
+    regex = r"(?!(?:auth|changes|client-config|overwritten|sync)(?:/|$))[^/]+"
+
+
+register_url_convertor("collection", _CollectionName())
 
 
 def _route(path: str, **endpoints: Endpoint) -> Route:
@@ -115,11 +133,12 @@ def _route(path: str, **endpoints: Endpoint) -> Route:
         return await endpoint(request)
 
     route = Route(path, answer, methods=sorted(METHODS), include_in_schema=False)
+    route.path = path.replace("{collection:collection}", "{collection}")
     return route
 
 
 def _other_methods(router: APIRouter) -> list[Route]:
-    """What answers the methods that these routes do not have; else the collections' routes would, with 404."""
+    """What answers the methods that these routes do not have; else the pages at `/` would, with 404."""
     allowed: dict[str, set[str]] = {}
     for route in router.routes:
         if isinstance(route, APIRoute):

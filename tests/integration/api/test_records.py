@@ -201,9 +201,10 @@ async def test_a_body_of_another_type_is_415(ana: httpx.AsyncClient) -> None:
 
 
 async def test_unknown_addresses_and_collections_are_told_apart(ana: httpx.AsyncClient) -> None:
-    for path in ("/api/nothing", f"/api/nothing/{new_id()}", "/api/users", "/api/sessions", "/api/changes"):
+    for path in ("/api/nothing", f"/api/nothing/{new_id()}", "/api/users", "/api/sessions"):
         problem(await ana.get(path), 404, "unknown_collection")
-    problem(await ana.get("/api/leads/1/2/3"), 404, "no_such_path")
+    for path in ("/api/leads/1/2/3", "/api", "/api/", "/api/auth", "/api/auth/other", "/other"):
+        problem(await ana.get(path), 404, "no_such_path")
     problem(await ana.get("/api/leads/17"), 404, "not_found")
     problem(await ana.get(f"/api/leads/{new_id()}"), 404, "not_found")
 
