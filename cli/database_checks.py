@@ -51,7 +51,7 @@ async def check_database(settings: Settings) -> list[Finding]:
 
 async def _check_login(login: "Connection", settings: Settings) -> list[Finding]:
     version = login.get_server_version()
-    findings = [ok(f"PostgreSQL {version.major}.{version.minor} at {describe(settings.database_url)}")]
+    findings = [ok(f"PostgreSQL {version.major}.{version.micro} at {describe(settings.database_url)}")]
     who = await login.fetchrow(_queries.fetch_login)
     assert who is not None
     powerful = who["rolsuper"] or who["rolbypassrls"] or who["owned"] > 0

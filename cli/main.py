@@ -168,7 +168,7 @@ def _role_settings(*required: str, tokens: bool = True) -> "Settings":
 
     settings = load_settings()
     settings.require(*required)
-    if tokens and not settings.jwks_url:
+    if tokens:
         settings.require("signing_key" if settings.production else "token_key")
     if SUPERVISOR_VARIABLE not in os.environ:
         # Under `up` the supervisor has said so, once for all roles.

@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     )
     jwks_url: str = Field(
         default="",
-        description="Where the keys of an outside issuer of tokens are published; in place of "
-        "`BRANCHLINE_SIGNING_KEY`.",
+        description="Where the keys of an outside issuer of tokens are published. Reserved: this version refuses to "
+        "start with it, rather than trust what it does not check.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -234,6 +234,11 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise StartupError(_describe(error)) from None
+    if settings.jwks_url:
+        raise StartupError(
+            "BRANCHLINE_JWKS_URL is set, and this version checks tokens of its own only: unset it, and use "
+            "BRANCHLINE_SIGNING_KEY."
+        )
     if settings.production:
         _refuse_unsafe(settings)
     return settings
@@ -279,10 +284,10 @@ def _describe(error: ValidationError) -> str:
 
 
 def _refuse_unsafe(settings: Settings) -> None:
-    if not settings.signing_key and not settings.jwks_url:
+    if not settings.signing_key:
         raise StartupError(
-            "BRANCHLINE_ENV is production, and neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL is "
-            "set: set one of them (a key: `openssl rand -hex 32`)."
+            "BRANCHLINE_ENV is production and BRANCHLINE_SIGNING_KEY is not set: make a key with "
+            "`openssl rand -hex 32`."
         )
     if settings.secret:
         raise StartupError(

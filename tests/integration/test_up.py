@@ -237,9 +237,14 @@ def test_stopping_frees_every_port_and_leaves_no_process(home: Path) -> None:
         assert all(is_free(HOST, port) for port in ports)
         assert Home(folder).environment() == {}
         assert not folder.joinpath("postgresql/postmaster.pid").exists()
+        # Where nothing runs, `reset` takes the data itself away.
+        assert branchline("reset", home=folder).returncode == 0
+        assert not folder.joinpath("postgresql").exists()
 
 
-def test_logs_and_secrets_are_private_and_logs_hold_no_token(up: Up, home: Path) -> None:
+def test_logs_and_secrets_are_private_and_logs_quote_nobody(up: Up, home: Path, psql: Path) -> None:
+    with pytest.raises(AssertionError, match="typed-by-somebody"):
+        run_psql(psql, up.wait_ready()["database"], "-c", "select 'typed-by-somebody'::lead_status")
     for path in (
         home,
         home / "logs",
@@ -252,6 +257,7 @@ def test_logs_and_secrets_are_private_and_logs_hold_no_token(up: Up, home: Path)
     for log in home.joinpath("logs").iterdir():
         text = log.read_text()
         assert "eyJ" not in text, log
+        assert "typed-by-somebody" not in text, log
         assert not [name for name, value in secrets.items() if value in text], log
 
 

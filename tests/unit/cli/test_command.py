@@ -20,6 +20,7 @@ COMMANDS = [
     "tail",
     "doctor",
     "settings",
+    "bench",
 ]
 
 
@@ -76,7 +77,7 @@ def test_up_has_the_options_of_the_documentation() -> None:
         (
             ["relay"],
             {"BRANCHLINE_ENV": "production"},
-            "neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL",
+            "BRANCHLINE_SIGNING_KEY is not set",
         ),
     ],
 )

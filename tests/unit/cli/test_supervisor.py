@@ -27,7 +27,7 @@ def spec(folder: Path, program: str, **more: object) -> ChildSpec:
 
 async def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -75,7 +75,7 @@ def test_no_error_and_no_representation_shows_a_secret(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "neither BRANCHLINE_SIGNING_KEY nor BRANCHLINE_JWKS_URL"),
+        ({}, "BRANCHLINE_SIGNING_KEY is not set"),
         ({"signing_key": LONG_KEY, "secret": LONG_KEY}, "BRANCHLINE_SECRET is a development key"),
         ({"signing_key": LONG_KEY}, "BRANCHLINE_ALLOWED_ORIGINS is not set"),
     ],
@@ -83,6 +83,13 @@ def test_no_error_and_no_representation_shows_a_secret(monkeypatch: pytest.Monke
 def test_production_refuses_what_is_only_safe_in_development(values: dict[str, str], expected: str) -> None:
     with pytest.raises(StartupError, match=expected):
         load_settings(env="production", **values)
+
+
+def test_a_setting_that_would_be_ignored_where_trust_is_at_stake_is_refused() -> None:
+    with pytest.raises(
+        StartupError, match="BRANCHLINE_JWKS_URL is set, and this version checks tokens of its own"
+    ):
+        load_settings(jwks_url="https://issuer.example/keys")
 
 
 def test_production_signs_with_its_own_key() -> None:
