@@ -1,6 +1,6 @@
 """`/api/auth/…`: signing in and out, and tickets for sockets."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/api/auth", tags=["signing in"])
 
 Text = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$")]
 Authenticated = Annotated[Claims, Depends(claims_of)]
+_BEARER: dict[str, Any] = {"security": [{"bearer": []}]}
 
 
 class _Body(BaseModel):
@@ -108,7 +109,9 @@ async def refresh(request: Request, response: Response, body: RefreshBody) -> To
     return _tokens(granted, response)
 
 
-@router.post("/logout", status_code=204, responses=problems(400, 401, 413, 415, 422, 503))
+@router.post(
+    "/logout", status_code=204, responses=problems(400, 401, 413, 415, 422, 503), openapi_extra=_BEARER
+)
 async def logout(
     request: Request, claims: Authenticated, body: Annotated[LogoutBody | None, Body()] = None
 ) -> None:
@@ -118,7 +121,7 @@ async def logout(
     await services.sessions.logout(principal, everywhere=body is not None and body.everywhere)
 
 
-@router.post("/ticket", responses=problems(401, 503))
+@router.post("/ticket", responses=problems(401, 503), openapi_extra=_BEARER)
 async def ticket(request: Request, response: Response, claims: Authenticated) -> Ticket:
     """A one-time ticket for the WebSocket's address, where a token would end up in logs."""
     services = services_of(request)
@@ -129,7 +132,7 @@ async def ticket(request: Request, response: Response, claims: Authenticated) ->
     return Ticket(ticket=text, expires_in=TICKET_SECONDS)
 
 
-@router.get("/me", responses=problems(401, 503))
+@router.get("/me", responses=problems(401, 503), openapi_extra=_BEARER)
 async def me(request: Request, claims: Authenticated) -> Me:
     """Who the token stands for today."""
     principal = await services_of(request).principals.fetch(claims)
