@@ -56,7 +56,7 @@ class Client:
     """A follower with a reference that it may share, subscribed at `start`."""
 
     def __init__(self, reference: Reference | None = None, start: int = 0, mode: str = "live") -> None:
-        self.reference = reference or Reference()
+        self.reference = Reference() if reference is None else reference
         self.sent: list[bytes] = []
         self.joined = 0
         self.latencies = Latencies()
