@@ -3,7 +3,7 @@
 import asyncio
 
 from benchmarks.harness.live import Outcome, Work, run_live
-from benchmarks.harness.report import Report
+from benchmarks.harness.report import Report, median
 from benchmarks.harness.stack import Stack
 
 P50_MS = 5.0
@@ -42,8 +42,3 @@ def judge(report: Report, outcomes: list[Outcome]) -> None:
         p50 <= P50_MS and p99 <= P99_MS,
         f"{of}p50 {p50:.1f} ms (at most {P50_MS:g}), p99 {p99:.1f} ms (at most {P99_MS:g})",
     )
-
-
-def median(values: list[float]) -> float:
-    """The middle one; of an even number the lower of the two, so that it was measured."""
-    return sorted(values)[(len(values) - 1) // 2]

@@ -71,6 +71,70 @@ def latency(
         )
 
 
+@app.command()
+def quick(url: Url = None) -> int:
+    """A first figure in half a minute: latency and writes."""
+    from benchmarks import quick as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack)
+
+
+@app.command()
+def startup(
+    starts: Annotated[int, typer.Option(min=1, help="Starts after the first; the median counts.")] = 3,
+) -> int:
+    """How long `branchline up` takes to be ready (P11)."""
+    from benchmarks import startup as benchmark
+
+    return benchmark.run(starts=starts)
+
+
+@app.command("write_rate")
+def write_rate(
+    url: Url = None,
+    seconds: Seconds = 8,
+    connections: Annotated[int, typer.Option(min=1, help="Connections that write at full speed.")] = 64,
+) -> int:
+    """Single writes over HTTP, in one organisation and in a hundred, and with bad ones among them (P4)."""
+    from benchmarks import write_rate as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack, seconds=seconds, connections=connections)
+
+
+@app.command("fan_out")
+def fan_out(
+    url: Url = None,
+    subscribers: Annotated[int, typer.Option(min=1, help="Sockets that listen to all leads.")] = 1_000,
+    writes: Annotated[
+        list[float] | None, typer.Option(help="Writes a second; may be given several times (20, 500).")
+    ] = None,
+    seconds: Seconds = 15,
+    gateways: Annotated[int, typer.Option(min=1, help="Gateways to start.")] = 1,
+) -> int:
+    """A thousand subscribers: CPU a delivery, and deliveries a second in time (P2, P3)."""
+    from benchmarks import fan_out as benchmark
+
+    with _stack(url, gateways=gateways) as stack:
+        return benchmark.run(stack, subscribers=subscribers, writes=writes or [20.0, 500.0], seconds=seconds)
+
+
+@app.command("idle_memory")
+def idle_memory(
+    url: Url = None,
+    sockets: Annotated[int, typer.Option(min=1, help="Sockets that are subscribed and idle.")] = 10_000,
+    seconds: Seconds = 10,
+) -> int:
+    """Memory of an idle socket, and one change to all of them (P5)."""
+    from benchmarks import idle_memory as benchmark
+
+    if complaint := benchmark.raise_file_limit(sockets):
+        raise StartupError(complaint)
+    with _stack(url) as stack:
+        return benchmark.run(stack, sockets=sockets, seconds=seconds)
+
+
 @contextmanager
 def _stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
     """A stack of the benchmark's own, or the one at `url`."""

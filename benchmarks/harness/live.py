@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from benchmarks.harness.accounting import Usage, list_processes, read_usage
+from benchmarks.harness.accounting import Usage, list_processes, read_memory, read_usage
 from benchmarks.harness.child import Child, Effort
 from benchmarks.harness.latencies import Histogram
 from benchmarks.harness.people import Connection, Organization, create_organization
@@ -53,6 +53,7 @@ class Outcome:
 
     `delivery` runs from a write's due time to its arrival at a subscriber, `write` to the API's answer. `usage` and
     `counts` are of the same stretch of time: the measured writes until the last of them was delivered.
+    `gateway_bytes` is by how much the gateways' own memory grew while the subscribers came.
     """
 
     work: Work
@@ -65,6 +66,7 @@ class Outcome:
     usage: Usage
     subscriber_effort: Effort
     writer_effort: Effort
+    gateway_bytes: int = 0
     conflated: int = 0
     invalid: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
@@ -84,6 +86,11 @@ class Outcome:
         """Bytes on the wire to subscribers, frames included."""
         return self.counts.bytes_in / max(self.counts.deliveries, 1)
 
+    @property
+    def gateway_bytes_per_socket(self) -> float:
+        """Memory of the gateways for each subscriber, the kernel's buffers not counted."""
+        return self.gateway_bytes / max(self.joined.sockets, 1)
+
     def as_dict(self) -> dict[str, Any]:
         """For the result file."""
         return {
@@ -96,6 +103,8 @@ class Outcome:
             "deliveries_per_second": round(self.counts.deliveries / self.work.seconds),
             "bytes_per_delivery": round(self.bytes_per_delivery),
             "cpu_us_per_delivery": round(self.cpu_us_per_delivery, 2),
+            "join_seconds": round(self.joined.seconds, 2),
+            "gateway_bytes_per_socket": round(self.gateway_bytes_per_socket),
             "cpu_seconds": {name: round(value, 2) for name, value in self.usage.by_process.items()},
             "machine_busy_share": round(self.usage.busy_share, 3),
             "others_share": round(self.usage.others_share, 3),
@@ -122,15 +131,25 @@ async def run_live(stack: Stack, work: Work) -> Outcome:
         organization = await create_organization(owner, stack.signing_key, people)
         time_each = max(1, ceil(work.subscribers * work.writes_per_second / TIMED_PER_SECOND))
         tickets = organization.tickets(work.subscribers, work.topic)
+        memory = read_gateway_memory(stack)
         plan = Subscribers((stack.gateway_url,), (tickets,), time_each)
         children.append(subscribers := Child("load: subscribers", run_subscribers, plan))
         children.append(writers := Child("load: writers", run_writers, None))
         joined: Joined = await subscribers.ask("joined")
-        return await _measure(stack, work, owner, organization, subscribers, writers, joined)
+        memory = read_gateway_memory(stack) - memory
+        outcome = await _measure(stack, work, owner, organization, subscribers, writers, joined)
+        outcome.gateway_bytes = memory
+        return outcome
     finally:
         for child in children:
             child.stop()
         await owner.close()
+
+
+def read_gateway_memory(stack: Stack) -> int:
+    """Bytes that the gateways hold for themselves."""
+    processes = list_processes(stack.home, stack.up_pid)
+    return sum(read_memory(pid) for name, pid in processes.items() if name.startswith("gateway"))
 
 
 async def _measure(

@@ -31,6 +31,10 @@ SELECT name, setting FROM pg_settings
 WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', 'commit_delay', 'server_version', 'shared_buffers')
 ORDER BY name;
 
--- name: fetch_statements
--- How many transactions the database has committed so far.
-SELECT xact_commit AS commits FROM pg_stat_database WHERE datname = current_database();
+-- name: count_commits
+-- How many commits of any organisation the log has.
+SELECT count(DISTINCT transaction_id) FROM commits;
+
+-- name: fetch_record_ids
+-- The ids of all leads of an organisation.
+SELECT l.id FROM leads l WHERE l.organization_id = $1;

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from benchmarks.harness.latencies import Histogram, write_log
 from benchmarks.harness.live import Outcome
 from benchmarks.harness.machine import ROOT, file_system, read_durability, read_machine
 from benchmarks.harness.stack import Stack
+from benchmarks.harness.writing import WritingOutcome
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -76,6 +77,14 @@ class Report:
             self.say(line)
         self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
 
+    def add_writing(self, label: str, outcome: WritingOutcome) -> None:
+        """Keep and print the outcome of a run of writes alone."""
+        self.runs[label] = outcome.as_dict()
+        self.histograms[f"{label}/write"] = outcome.write
+        for line in outcome.lines():
+            self.say(line)
+        self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
+
     def judge(self, target: str, met: bool | None, figures: str) -> None:
         """Print and keep a verdict."""
         self.verdicts.append(verdict := Verdict(target, met, figures))
@@ -114,11 +123,13 @@ def describe(outcome: Outcome) -> list[str]:
         return [*lines, "  INVALID: no figure", *(f"    {fault}" for fault in outcome.invalid)]
     counts = outcome.counts
     per_second = counts.deliveries / outcome.work.seconds
+    a_read = counts.deliveries / max(counts.chunks, 1)
     lines += [
         f"  delivery  {outcome.delivery}",
         f"  write     {outcome.write}",
         f"  {outcome.writes_per_second:,.0f} writes/s done, {per_second:,.0f} deliveries/s, "
-        f"{outcome.bytes_per_delivery:,.0f} bytes a delivery; every delivery came, in order, once",
+        f"{outcome.bytes_per_delivery:,.0f} bytes a delivery, {a_read:.1f} deliveries a read; "
+        "every delivery came, in order, once",
         f"  CPU {outcome.cpu_us_per_delivery:.1f} µs a delivery: {describe_usage(outcome)}",
         f"  load client {outcome.usage.load:.1f} s of CPU, timers {outcome.subscriber_effort.lag_p99_ms:.1f} ms late "
         f"(p99); requests {outcome.lateness.percentile_ms(99):.1f} ms late (p99); "
@@ -137,3 +148,8 @@ def describe_usage(outcome: Outcome) -> str:
         f"{name} {value * 1e6 / deliveries:.1f}"
         for name, value in sorted(servers.items(), key=lambda pair: -pair[1])
     )
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one; of an even number the lower of the two, so that it was measured."""
+    return sorted(values)[(len(values) - 1) // 2]

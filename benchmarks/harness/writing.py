@@ -1,0 +1,170 @@
+"""Writes alone: how many a second, how fast each, over so many organisations; nobody listens."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from benchmarks.harness.accounting import Usage, list_processes, read_usage
+from benchmarks.harness.child import Child
+from benchmarks.harness.latencies import Histogram
+from benchmarks.harness.people import Connection, Organization, create_organization
+from benchmarks.harness.stack import Stack
+from benchmarks.harness.writers import Writer, Writes, Written, run_writers
+from core.queries import load
+
+_queries = load("benchmarks.harness")
+
+WRITERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What is to be written. `per_second` 0: as much as goes through, by `connections` that each wait for an answer."""
+
+    organizations: int
+    per_second: float
+    seconds: float
+    bad_each: int = 0
+    connections: int = 64
+    warm_up_seconds: float = 2.0
+
+    def __str__(self) -> str:
+        rate = (
+            f"{self.per_second:g} writes/s"
+            if self.per_second
+            else f"{self.connections} connections at full speed"
+        )
+        bad = f", 1 in {self.bad_each} bad" if self.bad_each else ""
+        return f"{self.organizations} organisation{'s' * (self.organizations > 1)}, {rate}{bad}"
+
+
+@dataclass(slots=True)
+class WritingOutcome:
+    """What came of it. `invalid` says why there is no figure."""
+
+    writing: Writing
+    write: Histogram
+    written: Written
+    usage: Usage
+    commits: int
+    invalid: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+    @property
+    def writes_per_second(self) -> float:
+        """Writes that were due in the measured time and acknowledged."""
+        return self.written.measured / self.writing.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the result file."""
+        return {
+            "work": {name: getattr(self.writing, name) for name in self.writing.__slots__},
+            "write_ms": self.write.summary(),
+            "writes_per_second": round(self.writes_per_second, 1),
+            "refused_as_expected": self.written.refused_as_expected,
+            "commits": self.commits,
+            "cpu_seconds": {name: round(value, 2) for name, value in self.usage.by_process.items()},
+            "machine_busy_share": round(self.usage.busy_share, 3),
+            "others_share": round(self.usage.others_share, 3),
+            "writers_cpu_share": round(self.written.effort.cpu_share, 3),
+            "invalid": self.invalid,
+            "caveats": self.caveats,
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        first = f"{self.writing}:"
+        if self.invalid:
+            return [first, "  INVALID: no figure", *(f"    {fault}" for fault in self.invalid)]
+        done = self.written.acknowledged + self.written.refused_as_expected
+        servers = sorted(self.usage.by_process.items(), key=lambda pair: -pair[1])
+        cpu = ", ".join(
+            f"{name} {value * 1e6 / done:.0f}" for name, value in servers if not name.startswith("load:")
+        )
+        return [
+            f"{first} {self.writes_per_second:,.0f} writes/s done",
+            f"  write     {self.write}",
+            f"  CPU {self.usage.servers * 1e6 / done:.0f} µs a write: {cpu}; "
+            f"{done / max(self.commits, 1):.1f} writes a commit",
+            f"  load client {self.written.effort.cpu_share:.0%} of a core; machine {self.usage.busy_share:.0%} busy",
+            *(f"  note: {caveat}" for caveat in self.caveats),
+        ]
+
+
+async def run_writing(stack: Stack, writing: Writing) -> WritingOutcome:
+    """Write and measure, in organisations of its own."""
+    owner: Connection = await asyncpg.connect(stack.owner_database_url)
+    child = Child("load: writers", run_writers, None)
+    try:
+        each = max(1, WRITERS // writing.organizations)
+        organizations = [
+            await create_organization(owner, stack.signing_key, each) for _ in range(writing.organizations)
+        ]
+        # In turn, so that neighbours in a batch are of different organisations.
+        writers: list[Writer] = [
+            organization.writers(each)[number] for number in range(each) for organization in organizations
+        ]
+        from_ns = time.monotonic_ns() + 500_000_000
+        measured_ns = from_ns + int(writing.warm_up_seconds * 1e9)
+        plan = Writes(
+            stack.api_url,
+            tuple(writers),
+            writing.per_second,
+            from_ns,
+            measured_ns + int(writing.seconds * 1e9),
+            measured_ns,
+            bad_each=writing.bad_each,
+            connections=256 if writing.per_second else writing.connections,
+        )
+        processes = list_processes(stack.home, stack.up_pid) | {child.name: child.pid}
+        usage, commits = read_usage(processes), await _commits(owner)
+        written: Written = await child.ask("write", plan, seconds=writing.seconds + 120)
+        assert written.latencies is not None
+        outcome = WritingOutcome(
+            writing=writing,
+            write=written.latencies.histogram(),
+            written=written,
+            usage=read_usage(processes).since(usage),
+            commits=await _commits(owner) - commits,
+        )
+        outcome.invalid = await _find_faults(owner, organizations, written)
+        outcome.caveats = _list_caveats(outcome)
+        return outcome
+    finally:
+        child.stop()
+        await owner.close()
+
+
+async def _commits(owner: Connection) -> int:
+    """Transactions that have written to the log, by the log's own account."""
+    return int(await owner.fetchval(_queries.count_commits))
+
+
+async def _find_faults(owner: Connection, organizations: list[Organization], written: Written) -> list[str]:
+    faults = [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
+    faults += [f"a failed write: {error}" for error in written.errors[:2]]
+    stored: set[str] = set()
+    for organization in organizations:
+        bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
+        assert bounds is not None
+        if (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
+            faults.append(f"a log has {bounds['changes']} changes up to offset {bounds['highest']} (I1)")
+        stored.update(str(row["id"]) for row in await owner.fetch(_queries.fetch_record_ids, organization.id))
+    if stored != set(written.record_ids):
+        missing = len(set(written.record_ids) - stored)
+        faults.append(f"{missing} acknowledged writes are not in PostgreSQL, which has {len(stored)}")
+    return faults
+
+
+def _list_caveats(outcome: WritingOutcome) -> list[str]:
+    found = []
+    lateness = outcome.written.lateness
+    if outcome.written.effort.is_limit:
+        found.append("the load client is the limit: the system may do better")
+    if outcome.writing.per_second and lateness is not None and lateness.histogram().percentile_ms(99) > 5:
+        found.append(f"1 % of the writes left {lateness.histogram().percentile_ms(99):.1f} ms late or more")
+    if outcome.usage.others_share > 0.05:
+        found.append(f"other programs used {outcome.usage.others_share:.0%} of the machine meanwhile")
+    return found
