@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, expect
 OpenPage = Callable[..., Awaitable[Page]]
 
 # Two busy cores are slower than a person's machine; what comes at all comes at once where there is time.
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
 
 

@@ -58,14 +58,14 @@ class ScriptedGateway:
 
     async def next(self, type_: str) -> dict[str, Any]:
         """The page's next message of this type; others are passed over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (message := await self.messages.get())["type"] != type_:
                 pass
             return message
 
     async def welcome(self) -> dict[str, Any]:
         """Take the page's next socket and sign it in; the `subscribe` that follows."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             self.socket = await self.sockets.get()
         await self.next("authenticate")
         self.say(

@@ -1,5 +1,6 @@
 """The page's client of the live stream, against a gateway that follows a script."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,9 +17,12 @@ async def page(open_page: OpenPage) -> Page:
 
 @pytest.fixture
 async def gateway(page: Page) -> ScriptedGateway:
+    """A gateway for a page whose time stands still but where a test lets it run."""
     scripted = ScriptedGateway()
-    await page.clock.install()
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    await page.clock.install(time=start)
     await scripted.serve(page)
+    await page.clock.pause_at(start + timedelta(days=1))
     return scripted
 
 
