@@ -53,6 +53,43 @@ async def eventually(
         await asyncio.sleep(POLL_SECONDS)
 
 
+class Stalls:
+    """How long the machine kept this process waiting at worst, while it was watched.
+
+    A limit in milliseconds is about the relay, not about a machine that others keep busy: each of the processes on a
+    change's way (the writer, its backend, the relay, its backend, Redis) may have waited as long as this one did.
+    """
+
+    PROCESSES = 5
+    TICK_SECONDS = 0.005
+
+    def __init__(self) -> None:
+        self.worst_seconds = 0.0
+
+    @property
+    def allowance_seconds(self) -> float:
+        """What is added to a limit: close to nothing on a machine that is free."""
+        return self.PROCESSES * self.worst_seconds
+
+    async def watch(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(self.TICK_SECONDS)
+            self.worst_seconds = max(self.worst_seconds, time.monotonic() - began - self.TICK_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def watching_stalls() -> AsyncIterator[Stalls]:
+    """Stalls from now to the end of the block."""
+    stalls = Stalls()
+    task = asyncio.ensure_future(stalls.watch())
+    try:
+        yield stalls
+    finally:
+        task.cancel()
+
+
 @dataclasses.dataclass(slots=True)
 class Relay:
     """A running relay, seen from outside."""
@@ -175,7 +212,7 @@ class Reader:
         self.seen_at: dict[tuple[str, str, int], float] = {}
         self.unreadable: list[Publication] = []
         self.gaps: list[str] = []
-        self.duplicates = 0
+        self.repeats = 0
         self.stale: Counter[int] = Counter()
         self._guard = TermGuard()
         self._pages: dict[str, list[Publication]] = {}
@@ -194,7 +231,7 @@ class Reader:
         organization_id = publication.organization_id
         position = self.position(organization_id)
         if publication.to_offset <= position:
-            self.duplicates += 1
+            self.repeats += len(publication.changes)
             return
         if publication.from_offset > position:
             self.gaps.append(f"{organization_id}: {publication.from_offset} after {position}")
@@ -212,7 +249,9 @@ class Reader:
         if publication.more:
             self._pages[organization_id] = pages
             return
-        fresh = [change for page in pages for change in page.changes if change.offset > position]
+        changes = [change for page in pages for change in page.changes]
+        fresh = [change for change in changes if change.offset > position]
+        self.repeats += len(changes) - len(fresh)
         self.changes.setdefault(organization_id, []).extend(fresh)
         for change in fresh:
             self.seen_at[(change.collection, change.id, change.version)] = now

@@ -20,7 +20,7 @@ from gateway.relay import metrics
 from gateway.relay.wake import Wake
 
 LOG_CHANNEL = "branchline_log"
-PROBE_SECONDS = 0.9
+PROBE_SECONDS = 0.5
 PROBE_DEADLINE_SECONDS = 2.0
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.25

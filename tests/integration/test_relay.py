@@ -178,7 +178,7 @@ async def test_many_organisations_and_writers_at_once(
 
     await asyncio.gather(*[write_some(await connect(), turn) for turn in range(8)])
     assert await reader.check(owner) > 300
-    assert reader.duplicates == 0
+    assert reader.repeats == 0
     for found_by in ("gap", "sweep"):
         assert await relay.metric("branchline_relay_missed_total", found_by=found_by) == 0
 
@@ -196,7 +196,7 @@ async def test_the_next_relay_goes_on_from_what_was_published(
     assert reader.publications[before].from_offset == await owner.fetchval(
         "SELECT max(first_offset + size - 1) - 50 FROM commits"
     )
-    assert reader.duplicates == 0
+    assert reader.repeats == 0
     # Given back at the end, so that the second did not wait for it to expire.
     terms = {publication.term for publication in reader.publications}
     assert len(terms) == 2
