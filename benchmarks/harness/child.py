@@ -6,6 +6,7 @@ Parent and child speak in pairs: the parent asks with a name and an argument, th
 import asyncio
 import contextlib
 import multiprocessing
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -117,14 +118,17 @@ def _questions(theirs: Connection) -> "asyncio.Queue[tuple[str, Any] | None]":
     queue: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def readable() -> None:
-        try:
-            queue.put_nowait(theirs.recv())
-        except (EOFError, OSError):
-            loop.remove_reader(theirs.fileno())
-            queue.put_nowait(None)
+    def listen() -> None:
+        # In a thread: a loop would make the pipe non-blocking, and then large answers do not fit.
+        asked: tuple[str, Any] | None = ("", None)
+        while asked is not None:
+            try:
+                asked = theirs.recv()
+            except (EOFError, OSError):
+                asked = None
+            loop.call_soon_threadsafe(queue.put_nowait, asked)
 
-    loop.add_reader(theirs.fileno(), readable)
+    threading.Thread(target=listen, name="questions", daemon=True).start()
     return queue
 
 
