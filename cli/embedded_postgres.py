@@ -43,8 +43,9 @@ SETTINGS = {
     # One encoding of a timestamp whoever writes; clients may still set their own zone.
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # The log never quotes a row. An ERROR's text may hold what somebody typed (`invalid input value for enum …`), and so
-    # may its DETAIL and its statement: it is told to the client, which knows what to do with it, and is not logged.
+    # The log never quotes a row. An ERROR's text may hold what somebody typed (`invalid input value for enum
+    # …`), and so may its DETAIL and its statement: it is told to the client, which knows what to do with it,
+    # and is not logged.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ POLL_SECONDS = 0.03
 ANSWER_SECONDS = 2.0
 READY_SECONDS = 60.0
 MOST_FAILURES = 4
+REMINDER_SECONDS = 2.0
 # A gateway takes leave of its clients over several seconds.
 STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
@@ -75,15 +76,18 @@ def start_role(supervisor: Supervisor, home: Home, role: Role, settings: Mapping
     )
 
 
-async def wait_ready(host: str, roles: Sequence[tuple[Role, Child]]) -> None:
-    """Wait until every role says that it is ready.
+async def wait_ready(host: str, roles: Sequence[tuple[Role, Child]], say: Callable[[str], None]) -> None:
+    """Wait until every role says that it is ready; say who is waited for if it takes long.
 
-    Raises StartupError with a role's own line if one cannot start, and with what is missing after
-    READY_SECONDS.
+    Raises StartupError with a role's own line if one cannot start, and with what is missing after READY_SECONDS.
     """
     async with asyncio.TaskGroup() as group:
-        for role, child in roles:
-            group.create_task(_wait_role(host, role, child))
+        waits = [group.create_task(_wait_role(host, role, child), name=role.name) for role, child in roles]
+        while True:
+            _, left = await asyncio.wait(waits, timeout=REMINDER_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            if not left or any(wait.done() and wait.exception() for wait in waits):
+                break
+            say(f"waiting for {', '.join(sorted(wait.get_name() for wait in left))} …")
 
 
 async def _wait_role(host: str, role: Role, child: Child) -> None:

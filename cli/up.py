@@ -245,7 +245,7 @@ async def _start_roles(plan: Plan, supervisor: Supervisor) -> None:
         owner = role.command == "relay" or (role.command == "api" and not settings.production)
         variables = _environment(settings, owner=owner)
         pairs.append((role, start_role(supervisor, plan.home, role, variables)))
-    await wait_ready(_reachable(plan.host), pairs)
+    await wait_ready(_reachable(plan.host), pairs, say)
 
 
 def _environment(settings: Settings, *, owner: bool) -> dict[str, str]:

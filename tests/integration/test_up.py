@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import stat
 import subprocess
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from cli import embedded_postgres
 from cli.home import Home
 from cli.placement import choose_user, find_postgresql
 from cli.ports import is_free
 from tests.running_up import HOST, Up, branchline, environment, home_folder, wait_until
-from tests.servers import run_psql
+from tests.servers import APPLICATION, Servers, run_psql
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +214,26 @@ def test_a_wrong_password_is_one_line(up: Up) -> None:
     assert "refuses the user or the password: correct BRANCHLINE_OWNER_DATABASE_URL." in finished.stderr
 
 
+def test_servers_of_one_s_own_are_used_and_left_alone(servers: Servers) -> None:
+    name = f"own_{secrets.token_hex(6)}"
+    servers.psql(f"CREATE DATABASE {name}")
+    login = embedded_postgres.database_url(servers.port, APPLICATION, servers.application_password, name)
+    variables = {
+        "DATABASE_URL": login,
+        "BRANCHLINE_OWNER_DATABASE_URL": servers.owner_url(name),
+        "REDIS_URL": servers.redis_url,
+    }
+    try:
+        with home_folder() as folder, Up(folder, variables=variables) as up:
+            parts = up.wait_ready()
+            assert (parts["database"], parts["redis"]) == (servers.owner_url(name), servers.redis_url)
+            assert set(up.processes()) == {"relay", "api", "gateway"}
+            assert not folder.joinpath("postgresql").exists()
+        assert servers.psql("select count(*) > 0 from migrations", database=name) == "t"
+    finally:
+        servers.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def test_the_second_start_is_ready_within_five_seconds_of_this_machine(up: Up) -> None:
     """A wide margin, as the machine may be busy; the figure is the benchmark's."""
     assert up.ready_seconds < 20
@@ -253,12 +275,12 @@ def test_logs_and_secrets_are_private_and_logs_quote_nobody(up: Up, home: Path, 
         *home.joinpath("logs").iterdir(),
     ):
         assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0, path
-    secrets = json.loads(home.joinpath("secrets.json").read_text())
+    kept = json.loads(home.joinpath("secrets.json").read_text())
     for log in home.joinpath("logs").iterdir():
         text = log.read_text()
         assert "eyJ" not in text, log
         assert "typed-by-somebody" not in text, log
-        assert not [name for name, value in secrets.items() if value in text], log
+        assert not [name for name, value in kept.items() if value in text], log
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root serves the database as another user")
