@@ -80,19 +80,18 @@ async def test_a_leader_that_is_stopped_and_wakes_up_late_does_no_harm(
     log = tmp_path / "relay.log"
     async with relay_process(database, servers.redis_url, log, fault=(moment, "STOP", "12")) as first:
         await eventually(first.leads, what="a leader")
-        async with relay_process(database, servers.redis_url, log) as second, writing(database):
-            await eventually(lambda: is_stopped(first), what="the leader to stop")
-            stopped_at = time.monotonic()
-            old = last_term(reader)
-            took_over_at = await another_term(reader, old)
-            first.signal(signal.SIGCONT)
-            await eventually(lambda: stands_by(first), what="the old leader to stand by")
-            came = len(reader.publications)
-            await eventually(
-                lambda: len(reader.publications) > came + 20, what="publications of the new leader"
-            )
-            assert await second.leads()
-        total = await reader.check(owner)
+        async with relay_process(database, servers.redis_url, log) as second:
+            async with watching_stalls() as stalls, writing(database):
+                await eventually(lambda: is_stopped(first), what="the leader to stop")
+                stopped_at = time.monotonic()
+                old = last_term(reader)
+                took_over_at = await another_term(reader, old)
+                first.signal(signal.SIGCONT)
+                await eventually(lambda: stands_by(first), what="the old leader to stand by")
+                came = len(reader.publications)
+                await eventually(lambda: len(reader.publications) > came + 20, what="what the new one sends")
+                assert await second.leads()
+            total = await reader.check(owner)
     print(
         f"stopped {moment}: {took_over_at - stopped_at:.2f} s, {total} changes, {reader.stale} of an old term"
     )
