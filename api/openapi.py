@@ -12,66 +12,21 @@ import orjson
 
 from api.documented import problems
 from api.listing import DEFAULT_LIMIT, MAX_LIMIT, SORTABLE_TYPES
-from api.validation import SYSTEM_FIELDS
+from api.schemas import LOST, PROBLEM, RESTORE, UUID, Schema, collection_schemas, schema_name
 from core.protocol.collection import Catalogue, Collection, Field
 
-Schema = dict[str, Any]
-
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
-_UUID = {"type": "string", "format": "uuid"}
-_PROBLEM: Schema = {
-    "type": "object",
-    "description": "RFC 9457. `code` is stable; the table of codes is in docs/errors.md.",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "expected", "came"],
-                "properties": {name: {"type": "string"} for name in ("field", "expected", "came")},
-            },
-        },
-        "record": {"type": "object", "description": "With `version_mismatch`: the record as it is now."},
-        "error_id": {"type": "string", "description": "With `internal`: what the server's log has it under."},
-    },
-}
-_LOST: Schema = {
-    "type": "object",
-    "required": ["field", "mine", "theirs", "by", "at_ms"],
-    "properties": {
-        "field": {"type": "string"},
-        "mine": {},
-        "theirs": {},
-        "by": {"type": ["string", "null"]},
-        "at_ms": {"type": "integer"},
-    },
-}
-_RESTORE: Schema = {
-    "type": "object",
-    "required": ["version"],
-    "additionalProperties": False,
-    "properties": {
-        "version": {"type": "integer", "minimum": 1},
-        "fields": {"type": ["array", "null"], "minItems": 1, "items": {"type": "string"}},
-    },
-}
 
 
 def build_document(catalogue: Catalogue, fixed: Mapping[str, Any]) -> bytes:
     """Give the document as JSON. `fixed` is the document of the routes that no collection has a part in."""
     document: dict[str, Any] = dict(fixed)
-    schemas = {**document.get("components", {}).get("schemas", {}), "Problem": _PROBLEM, "Lost": _LOST}
+    schemas = {**document.get("components", {}).get("schemas", {}), "Problem": PROBLEM, "Lost": LOST}
     paths = dict(document.get("paths", {}))
     tags = list(document.get("tags", []))
     for collection in catalogue.collections.values():
         name = schema_name(collection)
-        schemas |= _schemas(collection, name)
+        schemas |= collection_schemas(collection)
         paths |= _paths(collection, name)
         tags.append({"name": collection.name, "description": collection.description})
     document |= {
@@ -85,99 +40,12 @@ def build_document(catalogue: Catalogue, fixed: Mapping[str, Any]) -> bytes:
     return orjson.dumps(document)
 
 
-def schema_name(collection: Collection) -> str:
-    """The name of a collection's schemas: `activity_events` is `ActivityEvents`."""
-    return "".join(part.capitalize() for part in collection.name.split("_"))
-
-
-def record_schema(collection: Collection) -> Schema:
-    """What a record looks like when it is read. A field that the reader's role may not see is left out."""
-    shown = {name: field for name, field in collection.fields.items() if not field.sensitive}
-    return {
-        "type": "object",
-        "description": collection.description,
-        "required": sorted(name for name, field in shown.items() if field.readable_by is None),
-        "properties": {name: _read_schema(field) for name, field in shown.items()},
-    }
-
-
-def write_schema(collection: Collection, *, whole: bool, may_have_id: bool) -> Schema:
-    """What may be written: as a whole (`whole`, what has to be there is required), or some fields."""
-    writable = {
-        name: field
-        for name, field in collection.fields.items()
-        if field.writable and name not in SYSTEM_FIELDS and name != "id"
-    }
-    properties = {name: _write_schema(field) for name, field in writable.items()}
-    if may_have_id:
-        properties = {"id": {**_UUID, "description": "Chosen by the client, if it likes."}} | properties
-    schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
-    required = sorted(n for n, field in writable.items() if not field.nullable and not field.has_default)
-    if whole and required:
-        schema["required"] = required
-    return schema
-
-
-def _schemas(collection: Collection, name: str) -> Schema:
-    record = {"$ref": f"#/components/schemas/{name}"}
-    replacing = write_schema(collection, whole=True, may_have_id=True)
-    replacing["required"] = sorted(
-        field.name for field in collection.fields.values() if field.writable and not field.nullable
-    )
-    return {
-        name: record_schema(collection),
-        f"{name}Create": write_schema(collection, whole=True, may_have_id=True),
-        f"{name}Patch": write_schema(collection, whole=False, may_have_id=False),
-        f"{name}Replace": replacing,
-        f"{name}Page": {
-            "type": "object",
-            "required": ["items", "next_cursor", "epoch", "offset"],
-            "properties": {
-                "items": {"type": "array", "items": record},
-                "next_cursor": {"type": ["string", "null"]},
-                "epoch": {"type": "string"},
-                "offset": {"type": "integer", "description": "Items may be newer; what follows is after it."},
-            },
-        },
-        f"{name}History": {
-            "type": "object",
-            "required": ["items", "next_cursor"],
-            "properties": {
-                "items": {"type": "array", "items": _version_schema(record)},
-                "next_cursor": {"type": ["string", "null"]},
-            },
-        },
-    }
-
-
-def _version_schema(record: Schema) -> Schema:
-    return {
-        "type": "object",
-        "required": [
-            "version", "operation", "at", "clock", "actor", "mutation_id", "changed", "record",
-        ],
-        "properties": {
-            "version": {"type": "integer"},
-            "operation": {"enum": ["insert", "update", "delete"]},
-            "at": {"type": "string", "format": "date-time"},
-            "clock": {"type": "string"},
-            "actor": {
-                "type": ["object", "null"],
-                "properties": {"user_id": _UUID, "name": {"type": ["string", "null"]}},
-            },
-            "mutation_id": {"type": ["string", "null"], "format": "uuid"},
-            "changed": {"type": "array", "items": {"type": "string"}},
-            "record": {"anyOf": [record, {"type": "null"}]},
-        },
-    }  # fmt: skip
-
-
 def _paths(collection: Collection, name: str) -> Schema:
     base = f"/api/{collection.name}"
     return {
         base: {"get": _list(collection, name), "post": _create(collection, name)},
         f"{base}/{{id}}": {
-            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
+            "parameters": [_parameter("id", "path", UUID, "The record's id.")],
             "get": _operation(
                 collection, "get", "Read a record",
                 {200: _content(name, etag=True), 304: {"description": "The client has this version."}},
@@ -191,15 +59,15 @@ def _paths(collection: Collection, name: str) -> Schema:
             ),
         },
         f"{base}/{{id}}/history": {
-            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
+            "parameters": [_parameter("id", "path", UUID, "The record's id.")],
             "get": _operation(
                 collection, "history", "Versions, newest first", {200: _content(f"{name}History")},
                 (400, 401, 403, 404, 422, 503), parameters=_paging(),
             ),
         },
         f"{base}/{{id}}/restore": {
-            "parameters": [_parameter("id", "path", _UUID, "The record's id.")],
-            "post": _write(collection, "restore", "Make a version, or some of its fields, current", _RESTORE, name),
+            "parameters": [_parameter("id", "path", UUID, "The record's id.")],
+            "post": _write(collection, "restore", "Make a version, or some of its fields, current", RESTORE, name),
         },
     }  # fmt: skip
 
@@ -326,59 +194,3 @@ def _filter_words(field: Field) -> str:
     words = f"{field.description} " if field.description else ""
     values = f" One of {', '.join(field.enum_values)}." if field.enum_values else ""
     return f"{words}Values with commas between are alternatives; `~` is null.{values}"
-
-
-def _read_schema(field: Field) -> Schema:
-    return _described(field, _type_schema(field, reading=True))
-
-
-def _write_schema(field: Field) -> Schema:
-    return _described(field, _type_schema(field, reading=False))
-
-
-def _described(field: Field, schema: Schema) -> Schema:
-    if field.nullable and "type" in schema:
-        schema["type"] = [schema["type"], "null"]
-        if "enum" in schema:
-            schema["enum"] = [*schema["enum"], None]
-    elif field.nullable and "anyOf" in schema:
-        schema["anyOf"].append({"type": "null"})
-    if field.description:
-        schema["description"] = field.description
-    return schema
-
-
-def _type_schema(field: Field, *, reading: bool) -> Schema:
-    match field.type:
-        case "uuid":
-            return dict(_UUID)
-        case "integer" | "bigint":
-            bits = field.bits or 32
-            return {"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
-        case "numeric":
-            return _numeric_schema(reading=reading)
-        case "float":
-            return {"type": "number"}
-        case "boolean":
-            return {"type": "boolean"}
-        case "date":
-            return {"type": "string", "format": "date"}
-        case "timestamp":
-            return {"type": "string", "format": "date-time"}
-        case "enum":
-            return {"type": "string", "enum": list(field.enum_values)}
-        case "json":
-            return {}
-        case "uuid[]":
-            return {"type": "array", "items": dict(_UUID)}
-        case "text[]":
-            return {"type": "array", "items": {"type": "string"}}
-        case "text":
-            return {"type": "string"} | ({"maxLength": field.max_length} if field.max_length else {})
-        case "other":
-            return {} if reading else {"type": "string"}
-
-
-def _numeric_schema(*, reading: bool) -> Schema:
-    text: Schema = {"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?$"}
-    return text if reading else {"anyOf": [text, {"type": "number"}]}

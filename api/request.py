@@ -10,6 +10,7 @@ from starlette.requests import Request
 from api.problems import ProblemError
 from api.services import Services
 from api.validation import describe
+from api.values import parse_uuid
 from core.tokens import Claims, TokenError
 
 _JSON_TYPES = frozenset({"application/json", "application/merge-patch+json"})
@@ -64,14 +65,10 @@ async def read_json(request: Request) -> Any:
 
 def record_id(request: Request) -> str:
     """The id in the address. What is no UUID names no record: raises ProblemError 404."""
-    text = request.path_params["id"]
     try:
-        # UUID() takes braces, urn: and missing dashes as well; an id has one spelling.
-        if len(text) == 36:
-            return str(UUID(text))
+        return parse_uuid(request.path_params["id"])
     except ValueError:
-        pass
-    raise ProblemError("not_found", "expected a UUID as the record's id")
+        raise ProblemError("not_found", "expected a UUID as the record's id") from None
 
 
 def if_match(request: Request) -> int | None:

@@ -32,21 +32,23 @@ class Write:
     """One write request: who, where, and the way to the committer and back to an answer."""
 
     def __init__(
-        self, request: Request, services: Services, principal: Principal, collection: Collection
+        self,
+        request: Request,
+        services: Services,
+        principal: Principal,
+        collection: Collection,
+        validator: Validator,
     ) -> None:
         self._request = request
         self._services = services
         self.principal = principal
+        # Of the same moment: a catalogue that changes during the request must not check by one and show by the other.
         self.collection = collection
+        self.validator = validator
         self.hidden = principal.hidden_fields(collection)
         self.shown = shown_fields(principal, collection)
         self.key = idempotency_key(request)
         self.mutation_id = self.key or str(uuid7())
-
-    @property
-    def validator(self) -> Validator:
-        """The collection's validator."""
-        return self._services.describe().validator(self.collection.name)
 
     def demand_fields(self, fields: dict[str, Any]) -> None:
         """Refuse fields that the principal does not know of, and a branch that is not theirs."""
@@ -146,12 +148,13 @@ async def begin(request: Request) -> Write:
     """Authenticate and authorise a write as far as the role and the collection go; raises ProblemError."""
     services = services_of(request)
     claims = authenticate(request)
-    collection = collection_of(request, services.describe().catalogue)
+    described = services.describe()
+    collection = collection_of(request, described.catalogue)
     refuse_parameters(query_of(request))
     principal = await services.principals.fetch(claims)
     if not principal.writes_collection(collection):
         raise ProblemError("forbidden", f"role {principal.role} does not write to {collection.name}")
-    return Write(request, services, principal, collection)
+    return Write(request, services, principal, collection, described.validator(collection.name))
 
 
 async def create_record(request: Request) -> Response:

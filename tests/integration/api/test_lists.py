@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from api.listing import SORTABLE_TYPES
 from tests.integration.api.conftest import Api, create, problem
-from tests.tenants import Connection, Tenant
+from tests.tenants import Connection, Tenant, new_id
 
 NAMES = [
     "Zoë",
@@ -222,3 +223,28 @@ async def test_long_texts_are_sorted_by_their_beginning_and_paged(
     found = await pages(ana, "/api/leads?sort=notes&limit=1")
     assert [each["notes"][0] for each in found] == ["a", "b", "c"]
     assert len(found) == len(made)
+
+
+async def test_every_collection_is_listed_by_every_order_and_filter(
+    api: Api, owner: Connection, tenant: Tenant
+) -> None:
+    """Every statement that the catalogue can lead to is one that PostgreSQL takes."""
+    await owner.execute(
+        "UPDATE organization_members SET role = 'owner' WHERE organization_id = $1 AND user_id = $2",
+        tenant.id,
+        tenant.people["ana"],
+    )
+    ana = api.client(tenant)
+    samples = {"uuid": new_id(), "boolean": "true", "date": "2026-11-21", "integer": "5", "text": "x"}
+    for collection in api.services.watcher.current.collections.values():
+        for field in collection.fields.values():
+            if field.type in SORTABLE_TYPES:
+                for sort in (field.name, f"-{field.name}"):
+                    response = await ana.get(f"/api/{collection.name}?sort={sort}&limit=1")
+                    assert response.status_code == 200, (collection.name, sort, response.text)
+                    if "next" in response.links:
+                        assert (await ana.get(response.links["next"]["url"])).status_code == 200
+            if field.filterable:
+                value = field.enum_values[0] if field.enum_values else samples[field.type]
+                response = await ana.get(f"/api/{collection.name}?{field.name}={value},~")
+                assert response.status_code == 200, (collection.name, field.name, response.text)

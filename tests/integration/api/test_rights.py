@@ -158,7 +158,7 @@ async def test_a_field_of_other_roles_never_leaves_and_is_not_known(
     ):
         assert "Eve" in response.text or "Eva" in response.text
         assert "amount" not in response.text
-        assert "471" not in response.text.replace(record["id"], "")
+        assert not any(amount in response.text for amount in ("4711.00", "4712.00"))
     assert stale.status_code == 412
     problem(await ben.get("/api/salaries?amount=4712"), 403, "forbidden")
     problem(await ben.get("/api/salaries?sort=amount"), 422, "invalid")
