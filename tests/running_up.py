@@ -19,7 +19,7 @@ from typing import Any
 from cli.home import Home
 from cli.placement import data_folders
 from cli.ports import is_free, pick_free
-from cli.processes import ProcessIdentity
+from cli.processes import ProcessIdentity, die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -145,6 +145,8 @@ class Up:
                 env=environment(**self.variables),
                 stdout=out,
                 stderr=err,
+                # A run of tests that is killed leaves nothing running.
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
 
     def wait_ready(self) -> dict[str, str]:
