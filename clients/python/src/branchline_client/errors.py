@@ -25,6 +25,10 @@ class StoppedError(BranchlineError):
         self.reason = reason
 
 
+class ClosedError(BranchlineError):
+    """The client was closed."""
+
+
 class SubscriptionRefusedError(BranchlineError):
     """A topic cannot be followed; `code` is the protocol's."""
 

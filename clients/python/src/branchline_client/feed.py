@@ -86,6 +86,8 @@ class Feed:
         self.first: Since = first
         self.canonical: str | None = None
         """The topic as the server writes it, known while it is subscribed."""
+        self.last_canonical = topic
+        """The same, as it was last known."""
         self.phase = Phase.IDLE
         self.position: Position | None = first if isinstance(first, Position) else None
         self.request_id: int | None = None
@@ -134,7 +136,7 @@ class Feed:
         """Take the answer to the last question."""
         if message.id != self.request_id:
             return []
-        self.canonical = message.topic
+        self.canonical = self.last_canonical = message.topic
         self._view = message.view
         self._target = message.offset
         if message.mode == "snapshot":
@@ -193,6 +195,28 @@ class Feed:
         if self._page_range is not None:
             return self._ask_again("the last page of a transaction did not come")
         return self._advance(head.offset, [])
+
+    # The same by HTTP, where there is no socket.
+
+    def fetched(self, records: Sequence[TaggedRecord] | None, position: Position) -> list[Fact]:
+        """Take all records as of a position, or (None) begin at a position without any."""
+        self._interrupt()
+        self.position = position
+        self.phase = Phase.LIVE
+        self._progressed = True
+        if records is None:
+            return [Advanced((), position), WentLive()]
+        return [Replaced(records, position), WentLive()]
+
+    def pulled(self, delta: Delta) -> list[Fact]:
+        """Take what was fetched after the position."""
+        if self.phase in (Phase.IDLE, Phase.ASKED):
+            self._interrupt()
+            self.phase = Phase.CATCHING_UP
+            self._target = delta.to_offset
+        return self.delta(delta)
+
+    # The socket again.
 
     def unsubscribed(self, message: Unsubscribed) -> list[Fact]:
         """Take the end of the subscription; asked for, it is nobody's business here."""

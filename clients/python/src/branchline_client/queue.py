@@ -305,6 +305,9 @@ def _seeing(mutation: Mutation, before: Pending, result: Result) -> Mutation:
     """
     if result.version is None or not (before.written.fields or before.mutation.operation == "delete"):
         return mutation
+    if _merge_alike(before.mutation, mutation):
+        # They may have shared a request before a crash: what was sent once keeps its content (I6).
+        return mutation
     base = mutation.base_version
     if before.mutation.operation == "insert" and base is None:
         return replace(mutation, base_version=result.version)
