@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 
 from benchmarks.harness.accounting import Usage, list_processes, read_memory, read_usage
 from benchmarks.harness.child import Child, Effort
+from benchmarks.harness.hops import read_hops
 from benchmarks.harness.latencies import Histogram
 from benchmarks.harness.people import Connection, Organization, create_organization
 from benchmarks.harness.stack import Stack
@@ -53,7 +55,8 @@ class Outcome:
 
     `delivery` runs from a write's due time to its arrival at a subscriber, `write` to the API's answer. `usage` and
     `counts` are of the same stretch of time: the measured writes until the last of them was delivered.
-    `gateway_bytes` is by how much the gateways' own memory grew while the subscribers came.
+    `gateway_bytes` is by how much the gateways' own memory grew while the subscribers came, `hops_ms` the mean from
+    the commit to each hop.
     """
 
     work: Work
@@ -67,6 +70,7 @@ class Outcome:
     subscriber_effort: Effort
     writer_effort: Effort
     gateway_bytes: int = 0
+    hops_ms: dict[str, float] = field(default_factory=dict)
     conflated: int = 0
     invalid: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
@@ -106,6 +110,7 @@ class Outcome:
             "join_seconds": round(self.joined.seconds, 2),
             "gateway_bytes_per_socket": round(self.gateway_bytes_per_socket),
             "cpu_seconds": {name: round(value, 2) for name, value in self.usage.by_process.items()},
+            "hops_ms": {hop: round(mean, 2) for hop, mean in self.hops_ms.items()},
             "machine_busy_share": round(self.usage.busy_share, 3),
             "others_share": round(self.usage.others_share, 3),
             "load_client": {
@@ -180,11 +185,12 @@ async def _measure(
     writing = asyncio.create_task(writers.ask("write", plan, seconds=seconds))
     await asyncio.sleep((measured_ns - time.monotonic_ns()) / 1e9)
     await subscribers.ask("mark")
-    usage, counts = read_usage(processes), await subscribers.ask("counts")
+    usage, counts, hops = read_usage(processes), await subscribers.ask("counts"), await read_hops(stack)
     written: Written = await writing
     offsets = [row["log_offset"] for row in await owner.fetch(_queries.fetch_offsets, organization.id)]
     await subscribers.ask("reach", ([offsets[-1] if offsets else 0], DRAIN_SECONDS))
     used = read_usage(processes).since(usage)
+    replaced = find_replaced(processes, list_processes(stack.home, stack.up_pid))
     came = _difference(await subscribers.ask("counts"), counts)
     effort = await subscribers.ask("effort")
     verified: Verified = await subscribers.ask("verify", [offsets])
@@ -201,10 +207,11 @@ async def _measure(
         usage=used,
         subscriber_effort=effort,
         writer_effort=written.effort,
+        hops_ms=(await read_hops(stack)).means_ms(hops),
         conflated=verified.conflated,
     )
     outcome.invalid = await find_faults(owner, organization, written, verified)
-    outcome.caveats = list_caveats(outcome, stack)
+    outcome.caveats = [*replaced, *list_caveats(outcome, stack)]
     return outcome
 
 
@@ -233,6 +240,15 @@ async def find_faults(
             different = sum(1 for key in {*records, *stored} if records.get(key) != stored.get(key))
             faults.append(f"{different} of {len(stored)} records are not what the deltas add up to")
     return faults
+
+
+def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Processes of the stack that ended during the run, or were not there at its start."""
+    return [
+        f"{name} ended or was started during the run"
+        for name in sorted({*before, *after})
+        if not name.startswith("load:") and before.get(name) != after.get(name)
+    ]
 
 
 def list_caveats(outcome: Outcome, stack: Stack) -> list[str]:

@@ -131,6 +131,10 @@ def describe(outcome: Outcome) -> list[str]:
         f"{outcome.bytes_per_delivery:,.0f} bytes a delivery, {a_read:.1f} deliveries a read; "
         "every delivery came, in order, once",
         f"  CPU {outcome.cpu_us_per_delivery:.1f} µs a delivery: {describe_usage(outcome)}",
+        "  from commit, mean ms: "
+        + ", ".join(
+            f"{hop} {mean:.1f}" for hop, mean in sorted(outcome.hops_ms.items(), key=lambda pair: pair[1])
+        ),
         f"  load client {outcome.usage.load:.1f} s of CPU, timers {outcome.subscriber_effort.lag_p99_ms:.1f} ms late "
         f"(p99); requests {outcome.lateness.percentile_ms(99):.1f} ms late (p99); "
         f"machine {outcome.usage.busy_share:.0%} busy",
