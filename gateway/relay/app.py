@@ -31,6 +31,10 @@ SHARD = 0
 """Which organisations this relay is for: all of them, until there are more shards."""
 
 APPLICATION_NAME = "branchline relay"
+PLANNER_SETTINGS = {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"}
+"""The relay's statements all go by an index, in one plan made once: what is asked for is always the newest, and an
+estimate that is out of date must not turn a look at it into a reading of the whole table."""
+
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _queries = load("gateway.relay")
@@ -130,6 +134,7 @@ async def _database(settings: Settings) -> AsyncIterator[Pool]:
             application_name=APPLICATION_NAME,
             min_size=1,
             max_size=3,
+            settings=PLANNER_SETTINGS,
         )
     except DATABASE_ERRORS as error:
         raise StartupError(
