@@ -25,6 +25,7 @@ from api.pages import PageFiles, documentation, no_page, openapi, page_directory
 from api.routes import auth, service
 from api.routes.collections import get_record, list_records
 from api.routes.history import list_history, restore_record
+from api.routes.sync import list_overwritten, mark_seen, pull, push
 from api.routes.writes import create_record, delete_record, patch_record, put_record
 from api.services import Services, open_services
 from core.lifecycle import StartupError, run_until_stopped
@@ -96,6 +97,10 @@ def _add_routes(app: FastAPI) -> None:
         [
             *_other_methods(auth.router),
             *_other_methods(service.router),
+            _route("/api/sync", POST=push),
+            _route("/api/changes", GET=pull),
+            _route("/api/overwritten", GET=list_overwritten),
+            _route("/api/overwritten/seen", POST=mark_seen),
             _route("/openapi.json", GET=openapi),
             _route("/docs", GET=documentation),
             _route("/docs/{name}", GET=documentation),

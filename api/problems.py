@@ -63,6 +63,10 @@ CODES: Mapping[str, Code] = MappingProxyType(
             409, "The idempotency key was used for another write", "make a new key for each write"
         ),
         "expired": Code(410, "The write is older than what is remembered of writes", "ask the person"),
+        "position_too_old": Code(410, "The log no longer reaches back to the position", "fetch a snapshot"),
+        "position_beyond_head": Code(410, "The position is beyond the head", "fetch a snapshot"),
+        "position_of_another_epoch": Code(410, "The position is of another epoch", "fetch a snapshot"),
+        "position_of_another_view": Code(410, "The position is of another view", "fetch a snapshot"),
         "version_mismatch": Code(412, "The record has changed since it was read", _RELOAD),
         "body_too_large": Code(413, "The body is too large", "send less at once"),
         "unsupported_media_type": Code(415, "The body has to be JSON", _MEND),

@@ -20,7 +20,7 @@ Connection: TypeAlias = (
 _queries = load("core", "database.sql")
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg]  # generic to the type checker only
+class _Connection(asyncpg.Connection):
     """A connection that is given back without a round trip: nothing here outlives its transaction but the role."""
 
     def get_reset_query(self) -> str:
