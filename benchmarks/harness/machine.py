@@ -26,6 +26,7 @@ class Machine:
     python: str
     commit: str
     at: str
+    priority: str
 
     def as_dict(self) -> dict[str, Any]:
         """For the result file."""
@@ -34,7 +35,7 @@ class Machine:
     def __str__(self) -> str:
         return (
             f"{self.cores} cores ({self.processor}), {self.memory_gib:.0f} GiB, {self.system}, "
-            f"Python {self.python}, source {self.commit}"
+            f"Python {self.python}, source {self.commit}, {self.priority} priority"
         )
 
 
@@ -49,6 +50,7 @@ def read_machine() -> Machine:
         python=platform.python_version(),
         commit=_commit(),
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        priority=_priority(),
     )
 
 
@@ -78,6 +80,13 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _priority() -> str:
+    """How the kernel favours what is measured: a run beside other work may have been given real-time priority."""
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+        return "real-time"
+    return "raised" if os.getpriority(os.PRIO_PROCESS, 0) < 0 else "ordinary"
 
 
 def _commit() -> str:
