@@ -19,6 +19,7 @@ from core.tokens import Tokens
 from gateway.broker import BROKER_ERRORS, connect
 from gateway.gateway import Gateway
 from gateway.log_reader import READ_ERRORS
+from gateway.metrics import GatewayCollector
 from gateway.options import Options
 
 BACKLOG = 4096
@@ -57,6 +58,7 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
     async with _database(settings) as pool, _redis(settings) as redis:
         gateway = Gateway(pool, redis, Tokens(settings.token_key), options)
         await _start(gateway)
+        GatewayCollector(gateway.metrics, gateway.gauges)
         status = StatusServer(
             settings.host,
             settings.gateway_port + settings.gateway_index,

@@ -77,6 +77,7 @@ class Broker:
                     _log.warning("broker.lost", error=type(error).__name__)
                     pause = FIRST_PAUSE_SECONDS
                 self.error = type(error).__name__
+                _heed_cancellation()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -116,6 +117,7 @@ class Broker:
                 await pubsub.subscribe(*missing)
             self._metrics.redis_connects += 1
             while not self._renewal.is_set():
+                _heed_cancellation()
                 message = await pubsub.get_message(timeout=READ_SECONDS)
                 if message is not None:
                     self._take(message)
@@ -132,3 +134,10 @@ class Broker:
                 self._on_subscribed(message["channel"].decode())
             case _:
                 pass
+
+
+def _heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled: the client makes an error of its own of some cancellations."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -35,8 +35,15 @@ class Flights(Generic[Key, Value]):
             return await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
-            if not flight.waiting:
+            if not flight.waiting and not flight.task.done():
+                flight.task.add_done_callback(_disregard)
                 flight.task.cancel()
 
     def _land(self, key: Key) -> None:
         del self._flights[key]
+
+
+def _disregard(task: asyncio.Task[Any]) -> None:
+    """Take note of how a read ended that nobody waits for any more, or the event loop reports it as overlooked."""
+    if not task.cancelled():
+        task.exception()

@@ -22,7 +22,7 @@ from gateway.intake import HEARTBEAT_CHANNEL, Intake
 from gateway.jobs import Jobs
 from gateway.leaving import leave
 from gateway.log_reader import READ_ERRORS, LogReader
-from gateway.metrics import GatewayCollector, Metrics
+from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.organization import Organization
 from gateway.reception import Reception
@@ -113,7 +113,6 @@ class Gateway:
 
     async def run(self) -> None:
         """Do what goes on beside the sockets, until cancelled."""
-        collector = GatewayCollector(self.metrics, self._gauges)
         self.sweep.start()
         self._heartbeat.start()
         assert self.intake.broker is not None
@@ -128,7 +127,6 @@ class Gateway:
         finally:
             self._heartbeat.stop()
             self.sweep.stop()
-            collector.unregister()
 
     async def leave(self) -> None:
         """Send everybody to other gateways."""
@@ -202,7 +200,8 @@ class Gateway:
     def _late(self) -> list[Organization]:
         return [each for each in self.intake.organizations.values() if each.feed.is_behind]
 
-    def _gauges(self) -> dict[str, float]:
+    def gauges(self) -> dict[str, float]:
+        """Give what there is at the moment, for the metrics."""
         organizations = list(self.intake.organizations.values())
         return {
             "connections": len(self.server.seats),

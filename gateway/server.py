@@ -111,22 +111,28 @@ class Server:
             self._jobs.start(self._check(seat, response, credentials), "handshake")
 
     async def _check(self, seat: Seat, response: Response, credentials: Credentials) -> None:
-        connection = seat.connection
         try:
             claims = await self._prove(credentials)
             if not await self._reception.admits(claims):
-                connection.respond(_refusal(401, "the session or the membership has ended"))
+                self._refuse(seat, _refusal(401, "the session or the membership has ended"))
             elif not self._reception.has_room(claims):
-                connection.respond(_refusal(429, "too many sockets"))
+                self._refuse(seat, _refusal(429, "too many sockets"))
             else:
                 seat.claims = claims
                 self._open(seat, response)
         except TokenError as error:
-            connection.respond(_refusal(401, str(error)))
+            self._refuse(seat, _refusal(401, str(error)))
         except (UnavailableError, *READ_ERRORS) as error:
             _log.warning("handshake.unavailable", error=type(error).__name__)
-            connection.respond(_refusal(503, "credentials cannot be checked at the moment"))
-        connection.resume_reading()
+            self._refuse(seat, _refusal(503, "credentials cannot be checked at the moment"))
+        seat.connection.resume_reading()
+
+    def _refuse(self, seat: Seat, response: Response) -> None:
+        """Answer a handshake whose socket was counted already."""
+        if seat.connection.state is seat:
+            seat.connection.state = None
+            self._by_address.remove(seat.address)
+        seat.connection.respond(response)
 
     def _open(self, seat: Seat, response: Response) -> None:
         connection = seat.connection

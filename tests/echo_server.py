@@ -123,7 +123,8 @@ async def run_echo(
     finally:
         server.close()
         for connection in echo.connections:
-            connection.abort()
+            if not connection.is_gone:
+                connection.abort()
         echo.sweep.stop()
 
 

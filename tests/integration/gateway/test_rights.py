@@ -1,0 +1,183 @@
+"""What a person may read, on sockets: by branch, by field, by organisation, and from one moment to the next (I8)."""
+
+import orjson
+import pytest
+
+from tests.gateways import RunningGateway, Socket, wait_until
+from tests.integration.gateway.leads import change_lead, make_lead
+from tests.integration.gateway.test_live import follow
+from tests.tenants import Connection, Tenant, create_tenant, new_id
+
+
+async def test_a_narrowed_reader_sees_their_branch_and_records_of_none(
+    gateway: RunningGateway, api: Connection, tenant: Tenant
+) -> None:
+    north, south = tenant.branches["north"], tenant.branches["south"]
+    hers = await make_lead(api, tenant, "hers", branch_id=south)
+    nobodys = await make_lead(api, tenant, "nobody's")
+    await make_lead(api, tenant, "theirs", branch_id=north)
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "rita") as rita:
+        replica = await follow(rita, "leads")
+        assert {record_id for _, record_id in replica.records} == {hers, nobodys}
+
+
+async def test_a_record_that_moves_between_branches_enters_and_leaves_a_narrowed_view(
+    gateway: RunningGateway, api: Connection, tenant: Tenant
+) -> None:
+    north, south = tenant.branches["north"], tenant.branches["south"]
+    lead = await make_lead(api, tenant, "secret of north", branch_id=north)
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "rita") as rita:
+        await follow(rita, "leads")
+        await change_lead(api, tenant, lead, phone="north's")
+        await change_lead(api, tenant, lead, branch_id=south, name="known to both")
+        await change_lead(api, tenant, lead, phone="south's")
+        await change_lead(api, tenant, lead, branch_id=north, notes="secret again")
+        await change_lead(api, tenant, lead, phone="north's again")
+        await gateway.relay.publish(tenant)
+        changes = [(await rita.next("delta"))["changes"] for _ in range(3)]
+        assert [(change["operation"], change["version"]) for [change] in changes] == [
+            ("enter", 3),
+            ("update", 4),
+            ("leave", 5),
+        ]
+        assert changes[0][0]["fields"]["name"] == "known to both"
+        assert changes[2][0]["fields"] == {}
+        everything = orjson.dumps(rita.messages).decode()
+        assert "secret" not in everything
+        assert "north's again" not in everything
+
+
+async def test_a_collection_that_is_not_yours_is_refused_and_not_in_everything(
+    gateway: RunningGateway, tenant: Tenant
+) -> None:
+    async with gateway.socket(tenant, "ana") as socket:
+        rejected = await socket.subscribe("organization_members")
+        assert (rejected["type"], rejected["code"]) == ("rejected", "forbidden")
+        replica = await follow(socket, "*")
+        assert "organization_members" not in {collection for collection, _ in replica.records}
+
+
+async def test_organisations_share_nothing(
+    gateway: RunningGateway, api: Connection, owner: Connection, tenant: Tenant
+) -> None:
+    other = await create_tenant(owner, "other")
+    await make_lead(api, other, "canary")
+    await gateway.relay.publish(tenant)
+    await gateway.relay.publish(other)
+    async with gateway.socket(tenant) as ours, gateway.socket(other) as theirs:
+        assert (await follow(ours, "leads")).records == {}
+        assert len((await follow(theirs, "leads")).records) == 1
+        theirs_branch = await ours.subscribe(f"leads?branch_id={other.branches['north']}")
+        assert theirs_branch["type"] == "subscribed"
+        await make_lead(api, other, "canary", branch_id=other.branches["north"])
+        await gateway.relay.publish(other)
+        await theirs.next("delta")
+        await make_lead(api, tenant, "ours")
+        await gateway.relay.publish(tenant)
+        await ours.next("delta")
+        assert "canary" not in orjson.dumps(ours.messages).decode()
+
+
+async def test_a_position_of_somebody_elses_view_is_not_continued(
+    gateway: RunningGateway, api: Connection, tenant: Tenant
+) -> None:
+    await make_lead(api, tenant, "north's", branch_id=tenant.branches["north"])
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ana") as ana, gateway.socket(tenant, "rita") as rita:
+        replica = await follow(ana, "leads")
+        subscribed = await rita.subscribe("leads", replica.since)
+        assert subscribed["mode"] == "snapshot"
+        assert (await rita.next("snapshot"))["records"] == []
+
+
+async def test_a_membership_that_becomes_narrower_ends_the_subscription_and_purges(
+    gateway: RunningGateway, api: Connection, owner: Connection, tenant: Tenant
+) -> None:
+    north = tenant.branches["north"]
+    await make_lead(api, tenant, "north's", branch_id=north)
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "carla") as carla:
+        await follow(carla, "leads")
+        await owner.execute(
+            "UPDATE organization_members SET reads = 'own' WHERE user_id = $1", tenant.people["carla"]
+        )
+        await make_lead(api, tenant, "canary", branch_id=north)
+        await gateway.relay.publish(tenant)
+        ended = await carla.next("unsubscribed")
+        assert (ended["id"], ended["topic"], ended["reason"]) == (None, "leads", "revoked")
+        assert (await carla.next("purge"))["topics"] == ["leads"]
+        await carla.send(type="purged", topics=["leads"])
+        assert (await follow(carla, "leads")).records == {}
+        assert "canary" not in orjson.dumps(carla.messages).decode()
+
+
+async def test_a_change_of_rights_that_leaves_the_view_alone_loses_nothing(
+    gateway: RunningGateway, api: Connection, owner: Connection, tenant: Tenant
+) -> None:
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as ben:
+        replica = await follow(ben, "leads")
+        await owner.execute(
+            "UPDATE organization_members SET role = 'manager' WHERE user_id = $1", tenant.people["ben"]
+        )
+        await make_lead(api, tenant, "after")
+        head = await gateway.relay.publish(tenant)
+        while replica.position != head:
+            replica.take(await ben.next("delta", "unsubscribed"))
+        assert len(replica.records) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE organization_members SET disabled_at = now() WHERE user_id = $1",
+        "DELETE FROM organization_members WHERE user_id = $1",
+    ],
+)
+async def test_a_membership_that_ends_closes_the_socket(
+    gateway: RunningGateway, owner: Connection, tenant: Tenant, statement: str
+) -> None:
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as ben, gateway.socket(tenant, "ana") as ana:
+        await follow(ben, "leads")
+        await follow(ana, "leads")
+        await owner.execute(statement, tenant.people["ben"])
+        await gateway.relay.publish(tenant)
+        assert await ben.wait_closed() == 4504
+        assert not ana.closed
+
+
+async def test_who_has_no_membership_or_session_is_not_let_in(
+    gateway: RunningGateway, owner: Connection, tenant: Tenant
+) -> None:
+    await owner.execute("UPDATE sessions SET revoked_at = now() WHERE user_id = $1", tenant.people["vera"])
+    for person, session in (("vera", tenant.sessions["vera"]), ("ben", new_id())):
+        token = gateway.tokens.issue(tenant.people[person], tenant.id, session)
+        async with Socket.open(gateway.url) as socket:
+            await socket.send(type="authenticate", client_id=new_id(), token=token)
+            assert await socket.wait_closed() == 4504
+            assert socket.messages == []
+
+
+async def test_a_collection_that_is_tracked_on_a_running_system_can_be_followed(
+    gateway: RunningGateway, owner: Connection, tenant: Tenant
+) -> None:
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant) as socket:
+        assert (await socket.subscribe("visits"))["code"] == "unknown_collection"
+        everything = await follow(socket, "*")
+        await owner.execute(
+            "CREATE TABLE visits (organization_id uuid NOT NULL REFERENCES organizations, id uuid NOT NULL"
+            " DEFAULT uuidv7(), place text, PRIMARY KEY (organization_id, id))"
+        )
+        await owner.execute("SELECT track('visits')")
+        ended = await socket.next("unsubscribed")
+        assert (ended["topic"], ended["reason"]) == ("*", "epoch")
+        await owner.execute("INSERT INTO visits (organization_id, place) VALUES ($1, 'Porto')", tenant.id)
+        await gateway.relay.publish(tenant)
+        again = await socket.subscribe("*", everything.since)
+        assert again["mode"] == "snapshot"
+        assert (await socket.subscribe("visits"))["mode"] == "snapshot"
+        await wait_until(lambda: b"Porto" in orjson.dumps(socket.messages))
