@@ -37,6 +37,10 @@ estimate that is out of date must not turn a look at it into a reading of the wh
 
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
+MEND_LISTENING = (
+    "Set BRANCHLINE_LISTEN_DATABASE_URL to a direct connection to the database that DATABASE_URL leads to."
+)
+
 _queries = load("gateway.relay")
 log = structlog.get_logger()
 
@@ -71,27 +75,14 @@ class _Leases:
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Relay until `stopping` is set. Raises StartupError if something outside has to be mended first."""
     settings.require("database_url", "redis_url")
-    async with _database(settings) as pool, _redis(settings) as redis:
-        leases, reader, writer = HeldConnection(pool), HeldConnection(pool), HeldConnection(pool)
+    wake = Wake()
+    async with _database(settings) as pool, _redis(settings) as redis, _listener(settings, wake) as listener:
+        leases, reader, writer = (HeldConnection(pool.acquire) for _ in range(3))
         holder = uuid4()
-
-        async def listen() -> Any:
-            return await asyncpg.connect(
-                settings.listen_database_url,
-                statement_cache_size=0,
-                server_settings={"application_name": f"{APPLICATION_NAME} listener"},
-            )
-
-        async def notify(channel: str) -> None:
-            await writer.fetch(_queries.notify_probe, channel, deadline_seconds=PROBE_DEADLINE_SECONDS)
-
-        wake = Wake()
         leadership = Leadership(_Leases(leases), shard=SHARD, holder=holder)
-        listener = Listener(listen, notify, wake)
         outbox = Outbox(reader, writer, shard=SHARD, holder=holder)
         relay = Relay(outbox, Publisher(redis), leadership, wake)
         maintenance = _maintenance(settings, relay)
-        await _prove_listening(listener)
         status = Status(leadership, relay, listener, maintenance)
         async with StatusServer(
             settings.host, settings.relay_port, role="relay", readiness=status.readiness
@@ -126,19 +117,49 @@ async def _run_parts(
 
 
 @asynccontextmanager
+async def _listener(settings: Settings, wake: Wake) -> AsyncIterator[Listener]:
+    """The listener, on a direct connection; its probe is sent the way that the writers' notifications take."""
+
+    async def connect(url: str, name: str) -> Any:
+        return await asyncpg.connect(
+            url, statement_cache_size=0, server_settings={"application_name": f"{APPLICATION_NAME} {name}"}
+        )
+
+    prober = HeldConnection(lambda: connect(settings.database_url, "probe"))
+
+    async def notify(channel: str) -> None:
+        # Nobody waits until a probe is on disk.
+        script = f"BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {channel}; COMMIT"
+        await prober.execute(script, deadline_seconds=PROBE_DEADLINE_SECONDS)
+
+    listener = Listener(lambda: connect(settings.listen_database_url, "listener"), notify, wake)
+    try:
+        await _prove_listening(listener)
+        yield listener
+    finally:
+        prober.cut()
+
+
+@asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Pool]:
+    """A pool of direct connections: three that are kept, so that a pooler would save nothing and is a way to fail."""
     try:
         pool = await create_pool(
-            settings.database_url,
+            settings.listen_database_url,
             role="branchline_relay",
             application_name=APPLICATION_NAME,
             min_size=1,
             max_size=3,
             settings=PLANNER_SETTINGS,
         )
+    except asyncpg.ProtocolViolationError as error:
+        raise StartupError(
+            f"listen_refused: a pooler answers in place of PostgreSQL ({_describe(error)}). {MEND_LISTENING}"
+        ) from None
     except DATABASE_ERRORS as error:
         raise StartupError(
-            f"the relay cannot use PostgreSQL ({_describe(error)}): check DATABASE_URL and that the server runs."
+            f"the relay cannot use PostgreSQL ({_describe(error)}): check DATABASE_URL, or "
+            "BRANCHLINE_LISTEN_DATABASE_URL if that is set, and that the server runs."
         ) from None
     try:
         await _prove_schema(pool)
@@ -175,14 +196,11 @@ async def _prove_listening(listener: Listener) -> None:
     try:
         await listener.self_test()
     except ListenRefusedError as error:
-        raise StartupError(
-            f"listen_refused: {error}. Set BRANCHLINE_LISTEN_DATABASE_URL to a direct connection to the database of "
-            "DATABASE_URL."
-        ) from None
+        raise StartupError(f"listen_refused: {error}. {MEND_LISTENING}") from None
     except DATABASE_ERRORS as error:
         raise StartupError(
-            f"the relay cannot listen ({_describe(error)}): check BRANCHLINE_LISTEN_DATABASE_URL, or DATABASE_URL if "
-            "that is not set."
+            f"the relay cannot notify and listen ({_describe(error)}): check DATABASE_URL and "
+            "BRANCHLINE_LISTEN_DATABASE_URL."
         ) from None
 
 

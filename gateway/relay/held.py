@@ -5,20 +5,21 @@ server to end it. The relay keeps a connection for each purpose instead, and wai
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 
 
 class HeldConnection:
-    """One connection of `pool`, kept from the first statement to the last; one statement at a time.
+    """One connection that `connect` opens, kept from the first statement to the last; one statement at a time.
 
     A statement that is late or whose connection breaks costs the connection: it is cut, without waiting, and the
     next statement opens another. The error is the caller's to treat. An error of the statement itself does not.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
+    def __init__(self, connect: Callable[[], Awaitable[Any]]) -> None:
+        self._connect = connect
         self._connection: Any = None
         self._turn = asyncio.Lock()
 
@@ -30,17 +31,29 @@ class HeldConnection:
         Raises TimeoutError after `deadline_seconds` (the wait for an earlier statement included), OSError or an
         asyncpg error.
         """
+        rows: list[asyncpg.Record] = await self._within(
+            deadline_seconds, lambda connection: connection.fetch(statement, *arguments)
+        )
+        return rows
+
+    async def execute(self, script: str, *, deadline_seconds: float) -> None:
+        """Run statements without arguments by the simple protocol, which a pooler understands as well.
+
+        Raises what `fetch` raises.
+        """
+        await self._within(deadline_seconds, lambda connection: connection.execute(script))
+
+    async def _within(self, deadline_seconds: float, work: Callable[[Any], Awaitable[Any]]) -> Any:
         async with asyncio.timeout(deadline_seconds), self._turn:
             try:
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._pool.acquire()
-                rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
+                    self._connection = await self._connect()
+                return await work(self._connection)
             except asyncpg.PostgresError:
                 raise
             except BaseException:
                 self.cut()
                 raise
-        return rows
 
     def cut(self) -> None:
         """End the connection at once, whatever it is doing."""

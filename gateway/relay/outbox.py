@@ -18,8 +18,10 @@ from core.queries import load
 from gateway.relay.backlog import Commit, Part
 from gateway.relay.held import HeldConnection
 
-READ_SECONDS = 15.0
-"""How long a statement that reads may take; the largest one reads a round of changes."""
+LOOK_SECONDS = 1.5
+"""How long a look at the news may take. It takes a millisecond: one that does not answer is on a dead connection."""
+READ_SECONDS = 5.0
+"""How long any other reading may take; the largest one reads a round of changes."""
 WRITE_SECONDS = 5.0
 ROUND_BYTES = 8 * 1024 * 1024
 """Bytes, as PostgreSQL stores them, after which a round of changes is cut short."""
@@ -89,7 +91,9 @@ class Outbox:
 
     async def fetch_news(self, since: Snapshot) -> tuple[Reading, list[Commit]]:
         """The commits that a reading under `since` could not see and that are visible now, in no order."""
-        first, *rows = await self._read(_queries.fetch_news, since.upper, since.in_progress)
+        first, *rows = await self._reader.fetch(
+            _queries.fetch_news, since.upper, since.in_progress, deadline_seconds=LOOK_SECONDS
+        )
         return _reading(first), [_commit(row) for row in rows]
 
     async def fetch_commits(self, after: Sequence[tuple[UUID, int]]) -> dict[UUID, list[Commit]]:

@@ -33,13 +33,6 @@ select holder, term, extract(epoch from expires_at - clock_timestamp())::float8 
 update relay_leases set expires_at = clock_timestamp() where shard = $1 and holder = $2
 
 
--- Wake-ups
-
--- name: notify_probe
--- Send an empty notification on channel $1; it is a probe, so nobody waits until it is on disk.
-select pg_notify($1, ''), set_config('synchronous_commit', 'off', true)
-
-
 -- The log
 
 -- name: fetch_standing

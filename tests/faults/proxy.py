@@ -11,6 +11,9 @@ from typing import Self
 HOST = "127.0.0.1"
 CHUNK_BYTES = 65536
 
+Pair = tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+"""The client's end of a connection and the server's."""
+
 Filter = Callable[[bytes], bytes]
 """What becomes of bytes on their way; one is made for each connection."""
 
@@ -18,17 +21,21 @@ Filter = Callable[[bytes], bytes]
 class Proxy:
     """Forwards to `port` of this machine from a port of its own while it is entered.
 
-    `latency_seconds` delays what is forwarded from now on. `connections` counts those that were ever opened.
+    `latency_seconds` delays what is forwarded from now on. `connections` counts those that were ever opened. Faults
+    strike only connections whose client has said `only`, if that is given: a name in PostgreSQL's first message, say.
     """
 
-    def __init__(self, port: int, *, answers: Callable[[], Filter] | None = None) -> None:
+    def __init__(self, port: int, *, answers: Callable[[], Filter] | None = None, only: bytes = b"") -> None:
         self.latency_seconds = 0.0
         self.connections = 0
         self._target = port
         self._answers = answers
+        self._only = only
         self._open = asyncio.Event()
         self._open.set()
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._all: set[Pair] = set()
+        self._pairs: set[Pair] = set()
+        self._halves: set[Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -47,6 +54,7 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self._pairs |= self._all
         self.reset()
         for task in list(self._tasks):
             task.cancel()
@@ -69,9 +77,9 @@ class Proxy:
 
     def half_open(self) -> None:
         """Cut the server's end of all connections; the client's stay open and silent."""
-        for client, server in list(self._pairs):
-            _reset(server)
-            self._pairs.discard((client, server))
+        for pair in list(self._pairs):
+            self._halves.add(pair)
+            _reset(pair[1])
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -80,36 +88,53 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError):
-            await self._open.wait()
+            if not self._only:
+                await self._open.wait()
             server_reader, server_writer = await asyncio.open_connection(HOST, self._target)
             pair = (writer, server_writer)
-            self._pairs.add(pair)
-            answers = self._answers() if self._answers else bytes
-            upstream = asyncio.ensure_future(self._forward(reader, server_writer, bytes))
-            downstream = asyncio.ensure_future(self._forward(server_reader, writer, answers))
+            self._all.add(pair)
+            if not self._only:
+                self._pairs.add(pair)
+            upstream = asyncio.ensure_future(self._forward(pair, reader, server_writer, self._mark(pair)))
+            downstream = asyncio.ensure_future(
+                self._forward(pair, server_reader, writer, self._answers() if self._answers else bytes)
+            )
             try:
                 await asyncio.wait((upstream, downstream), return_when=asyncio.FIRST_COMPLETED)
-                if pair not in self._pairs:
+                if pair in self._halves:
                     # One half was cut on purpose: the other must not notice.
                     await asyncio.wait((upstream, downstream))
             finally:
                 for each in (upstream, downstream):
                     each.cancel()
-                self._pairs.discard(pair)
+                for known in (self._all, self._pairs, self._halves):
+                    known.discard(pair)
                 for end in pair:
                     end.close()
 
+    def _mark(self, pair: Pair) -> Filter:
+        """Passes everything on, and makes a connection one that faults strike when its client says so."""
+
+        def look(data: bytes) -> bytes:
+            if self._only and self._only in data:
+                self._pairs.add(pair)
+            return data
+
+        return look
+
     async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Filter
+        self, pair: Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Filter
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
-                if self.latency_seconds:
-                    await asyncio.sleep(self.latency_seconds)
-                await self._open.wait()
+                changed = change(data)
+                if pair in self._pairs or pair in self._halves:
+                    if self.latency_seconds:
+                        await asyncio.sleep(self.latency_seconds)
+                    await self._open.wait()
                 if writer.is_closing():
                     continue
-                writer.write(change(data))
+                writer.write(changed)
                 await writer.drain()
 
 

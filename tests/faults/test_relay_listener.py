@@ -37,10 +37,10 @@ async def owner(database: Database) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def relay_listening_through(
+async def relay_behind(
     proxy: Proxy, database: Database, servers: Servers, folder: Path
 ) -> AsyncIterator[Relay]:
-    """A relay that leads, and that LISTENs through `proxy`; all else goes straight."""
+    """A relay that leads and reaches PostgreSQL through `proxy`, but for its probes."""
     way = database.url.replace(f":{servers.port}/", f":{proxy.port}/")
     environment = {"BRANCHLINE_LISTEN_DATABASE_URL": way}
     async with relay_process(
@@ -125,8 +125,8 @@ async def test_a_listener_that_goes_deaf_is_found_out_and_nothing_is_late(
 ) -> None:
     """No FIN, no RST: only the probe can tell. It does within three seconds; the poll carries the changes meanwhile."""
     async with (
-        Proxy(servers.port) as proxy,
-        relay_listening_through(proxy, database, servers, tmp_path) as relay,
+        Proxy(servers.port, only=LISTENER.encode()) as proxy,
+        relay_behind(proxy, database, servers, tmp_path) as relay,
     ):
         await eventually(lambda: hears(relay), what="a listener")
         async with watching_stalls() as stalls, writing(database) as load:
@@ -147,6 +147,24 @@ async def test_a_listener_that_goes_deaf_is_found_out_and_nothing_is_late(
     assert latencies[-1] <= LATENCY_AT_MOST_MS + 1000 * allowance
 
 
+@pytest.mark.parametrize("fault", ["half_open", "reset"])
+async def test_dead_connections_to_the_database_are_replaced(
+    fault: str, database: Database, servers: Servers, reader: Reader, owner: Connection, tmp_path: Path
+) -> None:
+    """All of the relay's connections die at once, one way silently: it looks, gets no answer and connects anew."""
+    async with Proxy(servers.port) as proxy, relay_behind(proxy, database, servers, tmp_path) as relay:
+        async with watching_stalls() as stalls, writing(database) as load:
+            await eventually(lambda: len(reader.publications) > 10, what="publications")
+            getattr(proxy, fault)()
+            came = len(reader.publications)
+            await eventually(lambda: len(reader.publications) > came + 10, what="publications again")
+            await eventually(lambda: hears(relay), what="a listener again")
+        await reader.check(owner)
+    latencies = load.latencies_ms(reader)
+    print(f"{fault} of all: at most {latencies[-1]:.0f} ms (+{1000 * stalls.allowance_seconds:.0f} allowed)")
+    assert latencies[-1] <= 3000 + 1000 * stalls.allowance_seconds
+
+
 async def lost(relay: Relay) -> bool:
     return sum([await relay.metric(LOSSES, how=how) for how in ("deaf", "closed")]) > 0
 
@@ -159,6 +177,23 @@ async def test_listening_through_a_pooler_is_refused_by_name(
     async with Proxy(servers.port, answers=swallow_notifications) as pooler:
         way = database.url.replace(f":{servers.port}/", f":{pooler.port}/")
         await refused(database, servers, log, way)
+
+
+async def test_beside_a_pooler_the_relay_uses_its_direct_connection(
+    database: Database, servers: Servers, reader: Reader, owner: Connection, tmp_path: Path
+) -> None:
+    async with Proxy(servers.port, answers=swallow_notifications) as pooler:
+        environment = {
+            "DATABASE_URL": database.url.replace(f":{servers.port}/", f":{pooler.port}/"),
+            "BRANCHLINE_LISTEN_DATABASE_URL": database.url,
+        }
+        log = tmp_path / "relay.log"
+        async with relay_process(database, servers.redis_url, log, environment=environment) as relay:
+            await eventually(relay.leads, what="a leader")
+            async with writing(database):
+                await eventually(lambda: len(reader.publications) > 20, what="publications")
+            assert await reader.check(owner) > 0
+            assert await hears(relay)
 
 
 async def test_listening_to_another_database_is_refused_by_name(

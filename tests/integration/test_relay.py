@@ -151,6 +151,8 @@ async def test_a_large_transaction_comes_in_pages_while_others_are_served(
         await beside.execute(LEAD, other.id, "beside")
     await reader.check(owner)
     pages = [each for each in reader.publications if each.to_offset - each.from_offset == 6000]
+    # A relay that lost its lease in the middle begins again with the first page.
+    pages = pages[max(number for number, page in enumerate(pages) if page.page == 0) :]
     assert len(pages) > 10
     assert [page.page for page in pages] == list(range(len(pages)))
     assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
@@ -391,7 +393,7 @@ async def test_redis_away_costs_time_and_nothing_else(
             async def says_so() -> bool:
                 readiness = await relay.readiness()
                 missing = not readiness["ready"] and not readiness["dependencies"]["redis"]["ready"]
-                return missing and readiness["behind_changes"] == 20
+                return missing and readiness.get("behind_changes") == 20
 
             await eventually(says_so, what="unready")
         finally:
