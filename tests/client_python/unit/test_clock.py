@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchline_client.clock import STEADY_MS, ClientClock, Clock, ClockError, parse_clock, shift, tick
@@ -15,7 +15,9 @@ ME = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
 NOW = 1_700_000_000_000
 
-clocks = st.builds(Clock, st.integers(0, 9_999_999_999_999), st.integers(0, 0xFFFF), st.sampled_from([ME, OTHER]))
+clocks = st.builds(
+    Clock, st.integers(0, 9_999_999_999_999), st.integers(0, 0xFFFF), st.sampled_from([ME, OTHER])
+)
 
 
 @pytest.mark.parametrize("case", VECTORS["tick"])
@@ -36,8 +38,11 @@ def test_what_is_no_clock_is_refused_with_what_was_expected(text: str) -> None:
         parse_clock(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(NOW, NOW + 100_000), st.none() | clocks), min_size=1))
-def test_stamps_rise_whatever_was_seen_and_however_the_device_jumps(steps: list[tuple[int, Clock | None]]) -> None:
+def test_stamps_rise_whatever_was_seen_and_however_the_device_jumps(
+    steps: list[tuple[int, Clock | None]],
+) -> None:
     clock = ClientClock(ME)
     stamps: list[str] = []
     for device_ms, seen in steps:
@@ -74,6 +79,7 @@ def test_stamps_made_before_the_server_was_heard_keep_their_order_when_moved() -
     assert parse_clock(shift(second, moved)).ms == NOW - 1_000
 
 
+@settings(deadline=None)
 @given(st.integers(-STEADY_MS, STEADY_MS), st.integers(0, 5_000))
 def test_a_difference_that_the_way_explains_moves_nothing(difference_ms: int, round_trip_ms: int) -> None:
     clock = ClientClock(ME)

@@ -11,11 +11,11 @@ from core.protocol import codes as server
 
 
 def test_close_codes_ask_for_what_the_server_says() -> None:
-    assert CLOSES == {int(code): meaning.reaction for code, meaning in server.CLOSES.items()}
+    assert {int(code): meaning.reaction for code, meaning in server.CLOSES.items()} == CLOSES
 
 
 def test_rejections_ask_for_what_the_server_says() -> None:
-    assert REJECTIONS == {code: meaning.reaction for code, meaning in server.REJECTIONS.items()}
+    assert {code: meaning.reaction for code, meaning in server.REJECTIONS.items()} == REJECTIONS
 
 
 def test_codes_that_are_not_known_go_by_their_range() -> None:

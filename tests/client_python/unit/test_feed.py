@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchline_client import message as messages
@@ -90,6 +90,7 @@ def change(offset: int) -> Change:
     return Change(offset, "leads", f"r{offset % 3}", "update", offset, {"n": offset})
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_is_lost_doubled_or_torn_each_change_arrives_once_in_order(data: st.DataObject) -> None:
     """A server that loses, repeats and overlaps deltas, and breaks the line; it answers every question honestly."""
@@ -122,7 +123,9 @@ def test_whatever_is_lost_doubled_or_torn_each_change_arrives_once_in_order(data
         end = min(log_end, start + data.draw(st.integers(0, 6)))
         match data.draw(st.sampled_from(["send", "lose", "page", "break", "head"])):
             case "send":
-                again = take(feed.delta(Delta("leads", "e", start, end, tuple(map(change, range(start + 1, end + 1))))))
+                again = take(
+                    feed.delta(Delta("leads", "e", start, end, tuple(map(change, range(start + 1, end + 1)))))
+                )
                 at = max(at, end)
             case "lose":
                 again, at = False, max(at, end)

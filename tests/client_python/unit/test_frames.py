@@ -122,7 +122,14 @@ def test_what_is_new_in_a_message_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"type":1}', '{"type":"head"}', '{"type":"delta","topic":"a","epoch":"e","from":1,"to":2}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"type":1}',
+        '{"type":"head"}',
+        '{"type":"delta","topic":"a","epoch":"e","from":1,"to":2}',
+    ],
 )
 def test_what_is_no_message_is_refused(text: str) -> None:
     with pytest.raises(MalformedMessageError, match="expected"):

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from branchline_client.change import Change, Record
+from branchline_client.change import Change, Operation, Record
 from branchline_client.mirror import InconsistentError, Mirror
 from branchline_client.position import Position
 
@@ -62,6 +62,7 @@ def test_changes_at_or_below_the_position_are_skipped() -> None:
     assert "b" not in mirror.records
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_snapshot_read_while_records_change_and_the_changes_after_it_add_up(data: st.DataObject) -> None:
     """Pages are read one after the other, each as the record is at that moment; changes go on meanwhile."""
@@ -75,7 +76,7 @@ def test_a_snapshot_read_while_records_change_and_the_changes_after_it_add_up(da
         version = versions[name] = versions.get(name, 0) + 1
         offset = len(log) + 1
         if name not in rows:
-            operation = data.draw(st.sampled_from(["insert", "enter"]))
+            operation: Operation = data.draw(st.sampled_from(["insert", "enter"]))
             rows[name] = record(name, version, value=offset)
             log.append(Change(offset, "leads", name, operation, version, rows[name]))
         elif data.draw(st.booleans()):

@@ -27,7 +27,12 @@ def test_text_is_in_the_vectors_order() -> None:
 
 
 def test_null_is_last_either_way_and_the_id_decides_between_equals() -> None:
-    records = [{"id": "b", "n": 1}, {"id": "a", "n": 1}, {"id": "c", "n": None}, {"id": "d", "n": 2}]
+    records: list[dict[str, Any]] = [
+        {"id": "b", "n": 1},
+        {"id": "a", "n": 1},
+        {"id": "c", "n": None},
+        {"id": "d", "n": 2},
+    ]
     assert ordered("n", *records) == ["a", "b", "d", "c"]
     assert ordered("-n", *records) == ["d", "b", "a", "c"]
 

@@ -8,7 +8,13 @@ from tests.protocol.frames import frame
 
 
 def person(connection_id: str, **state: Any) -> dict[str, Any]:
-    return {"connection_id": connection_id, "user_id": "u", "name": "N", "branch_id": None, "state": state or None}
+    return {
+        "connection_id": connection_id,
+        "user_id": "u",
+        "name": "N",
+        "branch_id": None,
+        "state": state or None,
+    }
 
 
 def news(**kinds: Any) -> PresenceNews:

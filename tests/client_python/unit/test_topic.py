@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchline_client.topic import Where, admits, conditions_of, covers, write_topic
@@ -40,7 +40,12 @@ def test_a_topic_is_written_in_the_servers_canonical_form(where: Where | None, t
     assert parse_topic(written, CATALOGUE).canonical == topic
 
 
-@given(st.dictionaries(st.just("status"), st.lists(st.text(min_size=1).filter(lambda t: "\0" not in t), min_size=1)))
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.just("status"), st.lists(st.text(min_size=1).filter(lambda t: "\0" not in t), min_size=1)
+    )
+)
 def test_any_text_arrives_as_it_was_meant(where: dict[str, list[str]]) -> None:
     try:
         "".join(where.get("status", [])).encode()
@@ -82,7 +87,9 @@ def test_a_filter_without_values_is_refused() -> None:
         ({"is_primary": False}, {"is_primary": None}, False),
     ],
 )
-def test_a_record_passes_a_filter_as_on_the_server(where: Where, record: dict[str, Any], passes: bool) -> None:
+def test_a_record_passes_a_filter_as_on_the_server(
+    where: Where, record: dict[str, Any], passes: bool
+) -> None:
     assert admits(conditions_of(where), record) is passes
 
 

@@ -95,6 +95,7 @@ class Feed:
         self._target = 0
         self._records: list[TaggedRecord] = []
         self._pages: list[Change] = []
+        self._page_offsets: set[int] = set()
         self._page_range: tuple[int, int] | None = None
         self._progressed = True
 
@@ -176,13 +177,16 @@ class Feed:
         span = (delta.from_offset, delta.to_offset)
         if self._page_range is not None and self._page_range != span:
             return self._ask_again("the last page of a transaction did not come")
-        fresh = [change for change in delta.changes if change.offset > position.offset]
+        # A transaction whose pages began to come may come again as a whole.
+        held = self._page_offsets
+        fresh = [c for c in delta.changes if c.offset > position.offset and c.offset not in held]
         if delta.more:
             self._page_range = span
             self._pages.extend(fresh)
+            held.update(change.offset for change in fresh)
             return []
         changes = [*self._pages, *fresh]
-        self._pages, self._page_range = [], None
+        self._forget_pages()
         return self._advance(delta.to_offset, changes, conflated=delta.conflated)
 
     def head(self, head: Head) -> list[Fact]:
@@ -276,5 +280,7 @@ class Feed:
         self.canonical = None
         self.request_id = None
         self._records = []
-        self._pages = []
-        self._page_range = None
+        self._forget_pages()
+
+    def _forget_pages(self) -> None:
+        self._pages, self._page_offsets, self._page_range = [], set(), None
