@@ -26,9 +26,9 @@ class Mutation:
 class Result:
     """What became of a mutation.
 
-    `record` is the record's JSON as bytes, after the write, or the current one for `version_mismatch`; None for deletes,
-    duplicates and other rejections. `first` is the stored answer of a duplicate. `detail` names the field or constraint
-    that a rejection is about.
+    `record` is the JSON of the record as bytes: after the write, or the current one for `version_mismatch`;
+    None for deletes, duplicates and other rejections. `first` is the stored answer of a duplicate. `detail`
+    names the field or constraint that a rejection is about.
     """
 
     mutation_id: str
