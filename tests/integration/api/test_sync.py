@@ -318,5 +318,6 @@ async def test_what_somebody_overwrote_is_shown_to_its_author_until_seen(
     assert (await ben.post("/api/overwritten/seen", json={"ids": [entry["id"]]})).json() == {"seen": 0}
     assert (await ana.post("/api/overwritten/seen", json={"ids": [entry["id"]]})).json() == {"seen": 1}
     assert (await ana.get("/api/overwritten")).json()["items"] == []
-    for bad in ([], {"ids": "x"}, {"ids": ["x"]}, {"ids": [], "more": 1}):
+    refused: tuple[Any, ...] = ([], {"ids": "x"}, {"ids": ["x"]}, {"ids": [], "more": 1})
+    for bad in refused:
         assert (await ana.post("/api/overwritten/seen", json=bad)).status_code == 422
