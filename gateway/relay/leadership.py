@@ -22,6 +22,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from gateway.relay.cancellation import raise_if_cancelled
+
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 RETRY_SECONDS = 0.2
@@ -85,6 +87,7 @@ class Leadership:
         self._clock = clock
         self._lease: Lease | None = None
         self._changed = asyncio.Event()
+        self._doubted = asyncio.Event()
 
     @property
     def term(self) -> int | None:
@@ -112,6 +115,13 @@ class Leadership:
             except TimeoutError:
                 continue
 
+    def doubt(self, term: int) -> None:
+        """Stop leading under `term` and ask the database at once: somebody has seen that it is another relay's."""
+        if self._lease is not None and self._lease.term == term:
+            self._lose("doubted")
+            self._announce()
+            self._doubted.set()
+
     async def run(self) -> None:
         """Stand for election and, when elected, renew, until cancelled. Errors of the database are waited out."""
         while True:
@@ -120,7 +130,12 @@ class Leadership:
                 pause = STANDBY_SECONDS
             else:
                 pause = RENEW_SECONDS if self.last_error is None else RETRY_SECONDS
-            await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._doubted.wait()
+            except TimeoutError:
+                continue
+            self._doubted.clear()
 
     async def release(self) -> None:
         """Stop leading and let another relay begin at once; a lease that cannot be released runs out by itself."""
@@ -137,6 +152,7 @@ class Leadership:
         try:
             row = await self._store.take(self.shard, self.holder, LEASE_SECONDS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise_if_cancelled()
             self.last_error = repr(error)
             log.warning("lease_not_reached", shard=self.shard, term=self.term, error=self.last_error)
             if self._lease is not None and self.term is None:

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import asyncpg
 import structlog
@@ -25,12 +24,14 @@ from core.protocol.publication import (
     encode_heartbeat,
 )
 from gateway.relay import metrics
-from gateway.relay.backlog import ACTIVE_SECONDS, Backlog, Part
-from gateway.relay.bundle import Bundler, Outgoing, Sender, UnreadableChangeError, group
+from gateway.relay.backlog import ACTIVE_SECONDS, Backlog
+from gateway.relay.bundle import Bundler, Sender
+from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.leadership import Leadership
-from gateway.relay.outbox import COMMITS_AT_ONCE, Outbox, Reading, Snapshot, Standing
+from gateway.relay.outbox import Outbox, Reading, Snapshot, Standing
 from gateway.relay.positions import Positions
 from gateway.relay.publisher import PUBLISH_ERRORS, Message, Publisher, pipelines
+from gateway.relay.rounds import Round, Rounds, now_ms
 from gateway.relay.wake import Cause, Wake
 
 POLL_SECONDS = 0.2
@@ -38,12 +39,8 @@ POLL_SECONDS = 0.2
 SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 0.05
 RETRY_AT_MOST_SECONDS = 0.5
-ORGANIZATIONS_AT_ONCE = 100
-"""Organisations whose commits are read again at once when they are behind."""
 
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-CLASSES_OF_DATA = ("21", "22", "54", "XX")
-"""Classes of SQLSTATE that speak of what was read, not of the server or the connection."""
 
 log = structlog.get_logger()
 
@@ -60,15 +57,6 @@ class State:
     epoch: str = ""
     database_error: str | None = None
     redis_error: str | None = None
-
-
-@dataclass(slots=True)
-class Round:
-    """Publications that were made together, and how far each organisation is once they are out."""
-
-    outgoing: list[Outgoing] = field(default_factory=list)
-    moved: dict[UUID, tuple[int, int]] = field(default_factory=dict)
-    sent: int = 0
 
 
 class Leading:
@@ -95,7 +83,7 @@ class Leading:
         self._term = term
         self._shard = leadership.shard
         self._snapshot = Snapshot(0, ())
-        self._bundler = Bundler(Sender(self._shard, term, ""))
+        self._rounds = Rounds(outbox, state.backlog, Bundler(Sender(self._shard, term, "")))
         self._round = Round()
         self._database_ahead = timedelta()
         self._heartbeat_at = self._sweep_at = self._redis_at = 0.0
@@ -117,6 +105,7 @@ class Leading:
             except EpochChangedError as error:
                 log.warning("epoch_changed", epoch=str(error))
             except DATABASE_ERRORS as error:
+                raise_if_cancelled()
                 self._state.database_error = repr(error)
                 metrics.database_errors.inc()
                 log.warning("log_not_read", shard=self._shard, error=repr(error))
@@ -157,7 +146,8 @@ class Leading:
                 self._positions.moved(standing.organization_id, published)
         self._state.backlog, self._state.epoch, self._state.database_error = backlog, reading.epoch, None
         self._snapshot = reading.snapshot
-        self._bundler = Bundler(Sender(self._shard, self._term, reading.epoch))
+        bundler = Bundler(Sender(self._shard, self._term, reading.epoch))
+        self._rounds = Rounds(self._outbox, backlog, bundler)
         self._round = Round()
         self._sweep_at = now + SWEEP_SECONDS
         log.info("relaying", shard=self._shard, term=self._term, epoch=reading.epoch, behind=backlog.lag())
@@ -189,15 +179,14 @@ class Leading:
         await self._look()
         if self._clock() >= self._sweep_at:
             await self._sweep()
-        if not self._round.outgoing and not self._round.moved:
-            await self._refill()
-            await self._make_round()
+        if not self._round:
+            self._round = await self._rounds.make(self._clock())
         await self._send()
 
     async def _wait(self) -> Cause:
         now = self._clock()
         until = min(now + POLL_SECONDS, max(self._heartbeat_at, self._redis_at))
-        if self._round.outgoing or self._round.moved:
+        if self._round:
             until = min(until, self._redis_at)
         elif self._state.backlog.has_work(now):
             until = now
@@ -230,75 +219,7 @@ class Leading:
                 log.error("commits_missed", shard=self._shard, organization=str(standing.organization_id))
                 self._state.backlog.behind(standing.organization_id, standing.head, self._clock())
 
-    async def _refill(self) -> None:
-        """Read the commits of organisations that are behind further than they remember."""
-        adrift = self._state.backlog.adrift()[:ORGANIZATIONS_AT_ONCE]
-        if not adrift:
-            return
-        found = await self._outbox.fetch_commits([(each.organization_id, each.published) for each in adrift])
-        for progress in adrift:
-            commits = found[progress.organization_id]
-            lost = self._state.backlog.refill(progress, commits, complete=len(commits) < COMMITS_AT_ONCE)
-            if lost is not None:
-                log.error("changes_pruned", organization=progress.name, after=lost[0], to=lost[1])
-                self._round.outgoing.append(self._bundler.marker(progress, *lost, self._now_ms()))
-                metrics.unreadable.inc()
-
     # Publishing ------------------------------------------------------------------------------------------------------
-
-    async def _make_round(self) -> None:
-        """Read changes of the organisations whose turn it is, and make publications of them."""
-        parts = self._state.backlog.choose(self._clock())
-        if not parts:
-            return
-        try:
-            groups = list(group(parts, await self._outbox.fetch_parts(parts)))
-        except UnreadableChangeError:
-            groups = await self._read_apart(parts)
-        except asyncpg.PostgresError as error:
-            if not _speaks_of_data(error):
-                raise
-            groups = await self._read_apart(parts)
-        for read in groups:
-            progress = self._state.backlog.of(read[0][0].commit.organization_id)
-            try:
-                bundled = self._bundler.bundle(progress, read, self._now_ms())
-            except UnreadableChangeError as error:
-                self._fail(progress.organization_id, error)
-                continue
-            self._round.outgoing += bundled.outgoing
-            self._round.moved[progress.organization_id] = (bundled.published, bundled.read)
-
-    async def _read_apart(self, parts: list[Part]) -> list[list[tuple[Part, list[str]]]]:
-        """Read each organisation by itself, so that the one that cannot be read fails alone."""
-        apart: dict[UUID, list[Part]] = {}
-        for part in parts:
-            apart.setdefault(part.commit.organization_id, []).append(part)
-        groups: list[list[tuple[Part, list[str]]]] = []
-        for organization_id, own in apart.items():
-            try:
-                groups += group(own, await self._outbox.fetch_parts(own))
-            except UnreadableChangeError as error:
-                self._fail(organization_id, error)
-            except asyncpg.PostgresError as error:
-                if not _speaks_of_data(error):
-                    raise
-                self._fail(organization_id, error)
-        return groups
-
-    def _fail(self, organization_id: UUID, error: Exception) -> None:
-        """Put an organisation aside for a moment; after enough tries give up the commit that it stands at."""
-        self._bundler.forget(organization_id)
-        given_up = self._state.backlog.fail(organization_id, self._clock())
-        log.error(
-            "changes_unreadable", organization=str(organization_id), error=str(error), given_up=bool(given_up)
-        )
-        if given_up is not None:
-            progress = self._state.backlog.of(organization_id)
-            marker = self._bundler.marker(progress, progress.published, given_up.last, self._now_ms())
-            self._round.outgoing.append(marker)
-            self._round.moved[organization_id] = (given_up.last, 0)
-            metrics.unreadable.inc()
 
     async def _send(self) -> None:
         """Publish the round and the heartbeat; a round that Redis does not take is sent again in a later turn."""
@@ -327,6 +248,7 @@ class Leading:
             self._show_lag()
 
     def _redis_failed(self, error: BaseException) -> None:
+        raise_if_cancelled()
         metrics.publish_errors.inc()
         log.warning("not_published", shard=self._shard, error=repr(error), waiting=len(self._round.outgoing))
         self._state.redis_error = repr(error)
@@ -354,7 +276,7 @@ class Leading:
         heads = self._state.backlog.active_heads(self._clock())
         return encode_heartbeat(
             Heartbeat(
-                shard=self._shard, term=self._term, epoch=self._state.epoch, at_ms=self._now_ms(), heads=heads
+                shard=self._shard, term=self._term, epoch=self._state.epoch, at_ms=now_ms(), heads=heads
             )
         )
 
@@ -365,11 +287,3 @@ class Leading:
         metrics.lag_seconds.labels(self._shard).set(max(0.0, age))
         metrics.lag_gauge.labels(self._shard).set(backlog.lag())
         metrics.head_gauge.labels(self._shard).set(backlog.head())
-
-    def _now_ms(self) -> int:
-        return int(datetime.now(UTC).timestamp() * 1000)
-
-
-def _speaks_of_data(error: asyncpg.PostgresError) -> bool:
-    state: str = getattr(error, "sqlstate", None) or ""
-    return state.startswith(CLASSES_OF_DATA)

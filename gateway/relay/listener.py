@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from gateway.relay import metrics
+from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.wake import Wake
 
 LOG_CHANNEL = "branchline_log"
@@ -88,6 +89,7 @@ class Listener:
                     self._wake.wake("listen")
                     await self._probe(ear)
             except (*DRIVER_ERRORS, ListenerDeafError) as error:
+                raise_if_cancelled()
                 self.last_error = repr(error)
                 log.warning("listener_lost", error=self.last_error)
             finally:
@@ -115,6 +117,7 @@ class Listener:
                 async with asyncio.timeout(PROBE_DEADLINE_SECONDS):
                     await self._notify(ear.channel)
             except DRIVER_ERRORS as error:
+                raise_if_cancelled()
                 log.warning("probe_not_sent", error=repr(error))
             else:
                 await self._hear(ear)

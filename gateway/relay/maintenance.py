@@ -15,6 +15,7 @@ import structlog
 
 from core.queries import load
 from gateway.relay import metrics
+from gateway.relay.cancellation import raise_if_cancelled
 
 LOCK_TIMEOUT = "200ms"
 STATEMENT_SECONDS = 600.0
@@ -56,6 +57,7 @@ class Maintenance:
             try:
                 await self.make_pass()
             except DRIVER_ERRORS as error:
+                raise_if_cancelled()
                 self.error = repr(error)
                 log.warning("maintenance_broken_off", error=self.error)
                 await asyncio.sleep(RETRY_SECONDS)

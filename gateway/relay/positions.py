@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.leadership import LeadershipLostError
 
 PAUSE_SECONDS = 0.05
@@ -56,6 +57,7 @@ class Positions:
             try:
                 await self.flush()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise_if_cancelled()
                 log.warning("positions_not_kept", error=repr(error))
                 pause = RETRY_SECONDS
             await asyncio.sleep(pause)

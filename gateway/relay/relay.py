@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from gateway.relay import metrics
+from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.leadership import Leadership, LeadershipLostError
 from gateway.relay.leading import DATABASE_ERRORS, Leading, State
 from gateway.relay.outbox import Outbox
@@ -60,6 +61,7 @@ class Relay:
                     tasks.create_task(leading.run(), name="leading")
             except* LeadershipLostError as lost:
                 log.warning("relaying_stopped", term=term, error=str(lost.exceptions[0]))
+                self._leadership.doubt(term)
             finally:
                 metrics.leading.labels(self._leadership.shard).set(0)
                 await self._keep_last(positions)
@@ -73,6 +75,7 @@ class Relay:
                     await self._publisher.ping()
                     self.state.redis_error = None
                 except PUBLISH_ERRORS as error:
+                    raise_if_cancelled()
                     self.state.redis_error = repr(error)
                 await asyncio.wait((elected,), timeout=PING_SECONDS)
             return elected.result()

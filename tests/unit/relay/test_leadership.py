@@ -169,6 +169,25 @@ async def test_a_lease_that_another_one_has_taken_is_noticed_at_once(store: Stor
         assert leadership.term is None
 
 
+async def test_a_leader_that_is_doubted_stops_and_asks_at_once(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 60.0)
+    leadership = Leadership(store, shard=SHARD, holder=uuid4(), clock=clock)
+    with standing(leadership):
+        term = await elected(leadership)
+        other = uuid4()
+        store.row = (other, term + 1, clock() + LEASE_SECONDS)
+        store.asked.clear()
+        leadership.doubt(term - 1)
+        leadership.check(term)
+        leadership.doubt(term)
+        assert leadership.term is None
+        async with asyncio.timeout(5):
+            await store.asked.wait()
+        assert leadership.term is None
+
+
 async def test_a_leader_that_slept_goes_on_if_nobody_took_its_lease(store: Store, clock: Clock) -> None:
     leadership = Leadership(store, shard=SHARD, holder=uuid4(), clock=clock)
     with standing(leadership):

@@ -112,6 +112,31 @@ async def test_positions_that_could_not_be_kept_are_tried_again(monkeypatch: pyt
     assert kept.writes == [("e", {organization(1): 5})]
 
 
+async def test_a_cancellation_that_a_driver_loses_still_ends_the_work() -> None:
+    """redis-py and others close their connection when they are cancelled, and may raise a time-out from that."""
+
+    class Deaf(Kept):
+        async def move_positions(
+            self, positions: Sequence[tuple[UUID, int]], *, term: int, epoch: str
+        ) -> bool:
+            self.kept.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise TimeoutError("timed out closing the connection") from None
+            return True
+
+    deaf = Deaf()
+    positions = positions_of(deaf)
+    positions.moved(organization(1), 5)
+    running = asyncio.ensure_future(positions.run())
+    await deaf.kept.wait()
+    running.cancel()
+    done, _ = await asyncio.wait((running,), timeout=5)
+    assert done
+    assert running.cancelled()
+
+
 async def test_a_relay_whose_lease_was_taken_learns_it_from_its_positions() -> None:
     kept = Kept()
     kept.leads = False
