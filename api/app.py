@@ -23,9 +23,11 @@ from api.errors import add_handlers, method_not_allowed
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, documentation, no_page, openapi, page_directory
 from api.routes import auth, service
+from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
 from api.routes.history import list_history, restore_record
-from api.routes.sync import list_overwritten, mark_seen, pull, push
+from api.routes.overwritten import list_overwritten, mark_seen
+from api.routes.push import push
 from api.routes.writes import create_record, delete_record, patch_record, put_record
 from api.services import Services, open_services
 from core.lifecycle import StartupError, run_until_stopped

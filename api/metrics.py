@@ -1,6 +1,7 @@
 """What the API counts, beside what all processes count (`core.telemetry`)."""
 
-from collections.abc import Callable
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -61,6 +62,12 @@ def observe_commit(mutations: int, seconds: float) -> None:
 def count_result(status: str) -> None:
     """Count a mutation's result: applied, merged, duplicate or rejected."""
     _mutations.labels(status).inc()
+
+
+def count_results(statuses: Iterable[str]) -> None:
+    """Count the results of many mutations."""
+    for status, count in Tally(statuses).items():
+        _mutations.labels(status).inc(count)
 
 
 def count_problem(code: str) -> None:

@@ -4,7 +4,7 @@ One bad mutation never fails its neighbours, here as in the database.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.validation import FieldFault, InvalidFieldsError, Validator, describe
@@ -18,6 +18,11 @@ from core.protocol.mutation import Mutation, Result
 MAX_MUTATIONS = 1_000
 REMEMBERED_DAYS = 90
 """How long the answer to a mutation is kept. What is older cannot be told from a repeat, so it is not applied."""
+
+WAY_MS = 15_000
+STEADY_MS = 1_000
+"""What a request's way may take, and what clocks differ by that are set right: neither is a skew. Were the way's
+time taken off as one, a write that went slowly would beat the same client's next one that went fast."""
 
 _BODY = frozenset({"client_id", "now_ms", "mutations"})
 _MUTATION = frozenset(
@@ -70,6 +75,12 @@ def read_push(body: Any) -> Push:
     return Push(client_id, now_ms, mutations)
 
 
+def skew_of(client_ms: int, server_ms: int) -> int:
+    """By how much the client's clock is ahead of the server's: 0 where its request's way may be all the difference."""
+    ahead_ms = client_ms - server_ms
+    return 0 if -WAY_MS <= ahead_ms <= STEADY_MS else ahead_ms
+
+
 class PushReader:
     """Judges a push's mutations one by one, for one principal and one catalogue.
 
@@ -93,35 +104,39 @@ class PushReader:
     def read(self, push: Push) -> list[Mutation | Refusal]:
         """What can be written, with effective clocks, and what cannot; in the order in which they came."""
         read = [self._read(item, push.client_id) for item in push.mutations]
+        skew_ms = skew_of(push.now_ms, self._now_ms)
         clocks = [parse_clock(each.clock) for each in read if isinstance(each, Mutation) and each.clock]
-        effective = iter(effective_clocks(clocks, push.now_ms - self._now_ms, self._now_ms))
+        effective = iter(effective_clocks(clocks, skew_ms, self._now_ms))
+        stamped: dict[tuple[str, str, str], str] = {}
         result: list[Mutation | Refusal] = []
         for each in read:
             if isinstance(each, Refusal):
                 result.append(each)
                 continue
             clock = next(effective) if each.clock else None
-            result.append(self._dated(each, clock))
+            if each.clock:
+                # Two writes of one record with one clock: the second would be taken for the first, in silence (I9).
+                of_record = (each.collection, each.id, each.clock)
+                if stamped.setdefault(of_record, each.mutation_id) != each.mutation_id:
+                    words = "clock: expected one after that of the record's earlier mutation, got the same"
+                    result.append(_refuse(each.mutation_id, "invalid", words))
+                    continue
+            result.append(self._dated(each, clock, skew_ms))
         return result
 
-    def _dated(self, mutation: Mutation, clock: Clock | None) -> Mutation | Refusal:
-        made_ms = clock.ms if clock else milliseconds_of(mutation.mutation_id)
-        if made_ms is not None and made_ms < self._oldest_ms:
+    def _dated(self, mutation: Mutation, clock: Clock | None, skew_ms: int) -> Mutation | Refusal:
+        # The id as well: a client may stamp a write again, and it is by the id that a repeat is known.
+        id_ms = milliseconds_of(mutation.mutation_id)
+        ages = [clock.ms] if clock else []
+        if id_ms is not None:
+            ages.append(id_ms - skew_ms)
+        if ages and min(ages) < self._oldest_ms:
             return _refuse(
                 mutation.mutation_id,
                 "expired",
                 f"it is older than {REMEMBERED_DAYS} days, and whether it was written before is not known any more",
             )
-        return Mutation(
-            mutation.mutation_id,
-            mutation.collection,
-            mutation.id,
-            mutation.operation,
-            mutation.fields,
-            mutation.base_version,
-            str(clock) if clock else None,
-            mutation.mode,
-        )
+        return replace(mutation, clock=str(clock) if clock else None)
 
     def _read(self, item: Any, client_id: str) -> Mutation | Refusal:
         if not isinstance(item, dict) or not _is_uuid(item.get("mutation_id")):
@@ -160,7 +175,11 @@ class PushReader:
 
     def _fields(self, item: dict[str, Any], collection: Collection) -> dict[str, Any]:
         validator = self._validator(collection.name)
-        body = item.get("fields", {})
+        body = item.get("fields")
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            raise InvalidFieldsError([FieldFault("fields", "an object", describe(body))])
         match item["operation"]:
             case "insert":
                 fields = validator.insert(body)

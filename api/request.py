@@ -63,6 +63,15 @@ async def read_json(request: Request) -> Any:
         ) from None
 
 
+def query_of(request: Request) -> str:
+    """The query string as it came; raises ProblemError 400."""
+    try:
+        query: str = request.scope["query_string"].decode("ascii")
+    except UnicodeDecodeError:
+        raise ProblemError("malformed_query", "expected percent-encoded ASCII") from None
+    return query
+
+
 def record_id(request: Request) -> str:
     """The id in the address. What is no UUID names no record: raises ProblemError 404."""
     try:

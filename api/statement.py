@@ -6,7 +6,7 @@ Every statement names the organisation, though row-level security would do witho
 its reader may read: a record of another branch is not found, whatever else is asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,19 @@ def record_statement(
         _select("t.version::text", collection, conditions),
         tuple(parameters.values),
     )
+
+
+def records_statement(
+    collection: Collection, organization_id: str, record_ids: Sequence[str], branches: frozenset[str] | None
+) -> Statement:
+    """Read several records; those that are not there, or may not be read, have no row."""
+    parameters = _Parameters(organization_id, list(record_ids))
+    conditions = [
+        "t.organization_id = $1",
+        "t.id = ANY($2::uuid[])",
+        *_branch_condition(collection, branches, parameters),
+    ]
+    return Statement(_select("t.version::text", collection, conditions), tuple(parameters.values))
 
 
 def page_statements(

@@ -1,5 +1,6 @@
 """`/api/{collection}` and `/api/{collection}/{id}`: reading, for every collection of the catalogue."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -10,9 +11,9 @@ from api.cursor import Cursor, CursorForeignError, CursorMalformedError, digest_
 from api.listing import ListQuery, parse_list_query, refuse_parameters
 from api.principals import fetch_in
 from api.problems import ProblemError
-from api.request import authenticate, matches_none, record_id, services_of
+from api.request import authenticate, matches_none, query_of, record_id, services_of
 from api.services import Services
-from api.statement import page_statements, record_statement
+from api.statement import page_statements, record_statement, records_statement
 from api.validation import FieldFault, InvalidFieldsError
 from core.database import Connection, scoped
 from core.log import fetch_head
@@ -37,15 +38,6 @@ def collection_of(request: Request, catalogue: Catalogue) -> Collection:
     if collection is None:
         raise ProblemError("unknown_collection", f"there is no collection {name[:60]!r}")
     return collection
-
-
-def query_of(request: Request) -> str:
-    """The query string as it came; raises ProblemError 400."""
-    try:
-        query: str = request.scope["query_string"].decode("ascii")
-    except UnicodeDecodeError:
-        raise ProblemError("malformed_query", "expected percent-encoded ASCII") from None
-    return query
 
 
 def demand_reading(principal: Principal, collection: Collection) -> None:
@@ -121,6 +113,17 @@ async def fetch_record(
     )
     row = await connection.fetchrow(statement.sql, *statement.parameters)
     return None if row is None else Row(row[0].encode(), row[1], row[2])
+
+
+async def fetch_records(
+    connection: Connection, collection: Collection, principal: Principal, identifiers: Iterable[str]
+) -> dict[str, Row]:
+    """Those of the records that are there and that the principal may read, by id."""
+    statement = records_statement(
+        collection, principal.organization_id, sorted(set(identifiers)), principal.readable_branches
+    )
+    rows = await connection.fetch(statement.sql, *statement.parameters)
+    return {row[1]: Row(row[0].encode(), row[1], row[2]) for row in rows}
 
 
 def no_record(collection: Collection, identifier: str) -> ProblemError:

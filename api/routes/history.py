@@ -13,8 +13,8 @@ from api.cursor import Cursor, CursorForeignError, CursorMalformedError, digest_
 from api.listing import parse_limit, refuse_parameters, split_query
 from api.principals import fetch_in
 from api.problems import ProblemError
-from api.request import authenticate, if_match, read_json, record_id, services_of
-from api.routes.collections import collection_of, demand_reading, fetch_record, no_record, query_of
+from api.request import authenticate, if_match, query_of, read_json, record_id, services_of
+from api.routes.collections import collection_of, demand_reading, fetch_record, no_record
 from api.routes.writes import Write, begin
 from api.services import Services
 from api.statement import record_statement

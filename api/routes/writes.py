@@ -14,8 +14,17 @@ from api import metrics
 from api.answer import record_response, show, shown_fields
 from api.listing import refuse_parameters
 from api.problems import CODES, ProblemError
-from api.request import authenticate, id_of_key, idempotency_key, if_match, read_json, record_id, services_of
-from api.routes.collections import collection_of, fetch_record, no_record, query_of
+from api.request import (
+    authenticate,
+    id_of_key,
+    idempotency_key,
+    if_match,
+    query_of,
+    read_json,
+    record_id,
+    services_of,
+)
+from api.routes.collections import collection_of, fetch_record, no_record
 from api.services import Services
 from api.validation import FieldFault, InvalidFieldsError, Validator, describe
 from core.database import scoped
