@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
-from branchline_client.change import Record
+from branchline_client.change import Change, Record, change_from_json
 from branchline_client.credentials import Credentials
 from branchline_client.errors import ApiError, MalformedMessageError, NeedsAuthError, UnreachableError
-from branchline_client.message import Delta, Principal, delta_from_json, principal_from_json
+from branchline_client.message import Delta, Principal, principal_from_json
 from branchline_client.mutation import Mutation, Result, mutation_to_json, result_from_json
 from branchline_client.position import Position
 from branchline_client.topic import Conditions, encode_part, write_filters
@@ -43,6 +43,17 @@ class Pull:
     delta: Delta
     view: str
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    topic: str
+    view: str
+    epoch: str
+    to_offset: int
+    changes: tuple[Change, ...]
+    has_more: bool
+    is_partial: bool
 
 
 class Api:
@@ -87,17 +98,28 @@ class Api:
             answer,
         )
 
-    async def pull(self, topic: str, position: Position | None) -> Pull:
-        """What came after a position, or where the head is. An ApiError 410 says that a snapshot is needed."""
-        query = f"topic={encode_part(topic)}&limit={PULL_CHANGES}"
-        if position is not None:
-            query += f"&epoch={encode_part(position.epoch)}&offset={position.offset}"
-            query += f"&view={encode_part(position.view)}"
-        answer = await self.request("GET", f"/api/changes?{query}")
-        return _read(
-            lambda data: Pull(delta_from_json(data), data["view"], bool(data.get("has_more"))),
-            answer,
-        )
+    async def fetch_head(self, client_id: str, now_ms: int) -> tuple[str, int]:
+        """Epoch and head of the log: the answer to a push of nothing."""
+        answer = await self.sync(client_id, now_ms, [])
+        return answer.epoch, answer.offset
+
+    async def pull(self, topic: str, position: Position) -> Pull:
+        """What came after a position, up to the end of a transaction. An ApiError 410 says: begin with a snapshot.
+
+        A position without a view is good in any.
+        """
+        changes: list[Change] = []
+        at = position
+        while True:
+            query = f"topic={encode_part(topic)}&epoch={encode_part(at.epoch)}&offset={at.offset}"
+            query += f"&view={encode_part(at.view)}" if at.view else ""
+            answer = await self.request("GET", f"/api/changes?{query}&limit={PULL_CHANGES}")
+            part = _read(_part_from_json, answer)
+            changes.extend(part.changes)
+            at = Position(part.epoch, part.to_offset, part.view)
+            if not part.is_partial:
+                delta = Delta(part.topic, part.epoch, position.offset, at.offset, tuple(changes))
+                return Pull(delta, part.view, part.has_more)
 
     async def pages(
         self, collection: str, conditions: Conditions
@@ -198,6 +220,18 @@ def _answer(response: httpx.Response) -> Any:
         str(problem.get("code") or f"http_{response.status_code}"),
         str(problem.get("detail") or problem.get("title") or response.reason_phrase),
         _seconds(response.headers.get("retry-after")),
+    )
+
+
+def _part_from_json(data: Mapping[str, Any]) -> _Part:
+    return _Part(
+        topic=data["topic"],
+        view=data["view"],
+        epoch=data["epoch"],
+        to_offset=data["to"],
+        changes=tuple(map(change_from_json, data["changes"])),
+        has_more=data.get("more", False),
+        is_partial=data.get("partial", False),
     )
 
 

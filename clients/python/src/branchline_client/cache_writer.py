@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from branchline_client.cache import Cache
+from branchline_client.cache import Cache, TopicChanges
 from branchline_client.errors import StoreError
 from branchline_client.live import LiveCollection
 from branchline_client.queue import Pending, Stage
@@ -27,6 +27,7 @@ class CacheWriter:
         self._news = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._kept: dict[str, tuple[str, str, int]] = {}
+        self._left: dict[str, TopicChanges] = {}
 
     async def open(self) -> None:
         """Learn what is kept."""
@@ -36,6 +37,13 @@ class CacheWriter:
     def note(self) -> None:
         """Something has changed."""
         self._news.set()
+
+    def closing(self, live: LiveCollection) -> None:
+        """A collection is closed: what it holds is still to be written."""
+        dirty = live.take_dirty(with_position=True)
+        if self._cache is not None and dirty is not None:
+            self._left[live.spec.topic] = dirty
+            self.note()
 
     async def run(self) -> None:
         """Write what has changed, for ever."""
@@ -64,26 +72,29 @@ class CacheWriter:
         ]
         for topic in gone:
             del self._kept[topic]
+        for topic in named:
+            self._left.pop(topic, None)
         if self._cache is not None and gone:
             await self._cache.delete(gone)
 
     async def _write(self, cache: Cache, *, with_positions: bool) -> None:
         lives = list(self._lives())
+        left, self._left = self._left, {}
         changes = {}
         for live in lives:
             dirty = live.take_dirty(with_position=with_positions)
             if dirty is not None:
                 changes[live.spec.topic] = dirty
-        if not changes:
-            return
         try:
-            await cache.write(changes, self._writer.now_ms())
+            for topics in (left, changes):
+                if topics:
+                    await cache.write(topics, self._writer.now_ms())
         except StoreError as error:
             _log.warning("the cache is not written: %s", error)
             for live in lives:
                 live.not_written()
             return
-        for topic, each in changes.items():
+        for topic, each in (left | changes).items():
             self._kept[topic] = (each.collection, each.position.epoch, each.position.offset)
 
     def _release(self) -> None:

@@ -20,8 +20,18 @@ _log = logging.getLogger("branchline_client")
 class HttpFeed:
     """Fetches by HTTP. Its tasks live in `tasks`."""
 
-    def __init__(self, api: Api, policy: RetryPolicy, tasks: Tasks, *, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        api: Api,
+        policy: RetryPolicy,
+        tasks: Tasks,
+        *,
+        poll_seconds: float,
+        who: Callable[[], tuple[str, int]],
+    ) -> None:
+        """`who` gives the client's id and its time."""
         self._api = api
+        self._who = who
         self._policy = policy
         self._owned = tasks
         self._poll_seconds = poll_seconds
@@ -109,12 +119,14 @@ class HttpFeed:
     async def _begin(self, subscriptions: Subscriptions, entry: Entry) -> None:
         """Begin where the head is: the records, if they are wanted, are read after it, so none is missed (I4)."""
         feed = entry.feed
-        now = await self._api.pull(entry.spec.topic, None)
-        position = Position(now.delta.epoch, now.delta.to_offset, now.view)
+        epoch, offset = await self._api.fetch_head(*self._who())
+        position = Position(epoch, offset, "")
         records = None if feed.first == "now" else await self._records(entry.spec, position)
         if records is None and feed.first != "now":
             raise UnreachableError("the API's records are older than its log")
-        subscriptions.take(entry, feed.fetched(records, position))
+        pull = await self._api.pull(entry.spec.topic, position)
+        subscriptions.take(entry, feed.fetched(records, Position(epoch, offset, pull.view)))
+        subscriptions.take(entry, feed.pulled(pull.delta))
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -30,9 +30,8 @@ def losses_in(changes: Iterable[Change], user_id: str) -> list[Loss]:
 def loss_from_json(item: Mapping[str, Any]) -> Loss:
     """Read an item of `GET /api/overwritten`."""
     key = (item["collection"], item["record_id"], item["field"], item["version"])
-    return _loss(
-        key, item["value"], item.get("theirs"), item.get("overwritten_by"), item.get("written_at_ms", 0)
-    )
+    by = item.get("by") or {}
+    return _loss(key, item["mine"], item.get("theirs"), by.get("user_id"), item["at_ms"])
 
 
 def _loss(key: tuple[str, str, str, int], mine: Any, theirs: Any, by: str | None, at_ms: int) -> Loss:

@@ -121,7 +121,13 @@ class Session:
             sockets=options.sockets,
             silence_seconds=options.silence_seconds,
         )
-        self.http_feed = HttpFeed(api, policy, self.tasks, poll_seconds=options.poll_seconds)
+        self.http_feed = HttpFeed(
+            api,
+            policy,
+            self.tasks,
+            poll_seconds=options.poll_seconds,
+            who=lambda: (self.writer.clock.client_id, self.writer.now_ms()),
+        )
         self.subscriptions = Subscriptions(self.connection.send, self.http_feed, policy)
         self.presence = PresenceDesk(self.subscriptions, self.connection.send)
         self.pusher = Pusher(
@@ -152,9 +158,9 @@ class Session:
         self.connection.post(Event.CLOSE)
         for buffer in list(self.buffers):
             buffer.fail(ClosedError("the client was closed"))
-        await self.cache_writer.flush()
         for live in list(self.lives):
             live.close()
+        await self.cache_writer.flush()
         # The socket's goodbye is a task of its own, with a deadline of its own.
         await self.tasks.close(after=("branchline close",))
         await self.writer.wait_kept()
@@ -250,6 +256,7 @@ class Session:
         """Follow it no longer."""
         if live in self.lives:
             self.lives.remove(live)
+            self.cache_writer.closing(live)
         self.subscriptions.unfollow(live.spec.topic, live)
 
     def live_advanced(self, live: LiveCollection) -> None:

@@ -40,6 +40,7 @@ class Buffer:
         self._batches: deque[_Batch] = deque()
         self._waiting = 0
         self._news = asyncio.Event()
+        self._begun = asyncio.Event()
         self._is_following = False
         self._has_begun = since is not None
 
@@ -72,10 +73,19 @@ class Buffer:
             self._news.clear()
             await self._news.wait()
 
+    async def wait_begun(self) -> Position:
+        """Wait for the position at which it begins. Raises what ended the stream."""
+        while self.position is None:
+            if self.error is not None:
+                raise self.error
+            await self._begun.wait()
+        return self.position
+
     def fail(self, error: BranchlineError) -> None:
         """End the stream when what has come is taken."""
         self.error = error
         self._news.set()
+        self._begun.set()
 
     # The listener.
 
@@ -112,6 +122,7 @@ class Buffer:
 
     def _put(self, changes: Sequence[Change], position: Position) -> None:
         self._has_begun = True
+        self._begun.set()
         self._waiting += len(changes)
         self._batches.append(_Batch(deque(changes), position))
         self._pass_finished()
@@ -142,6 +153,10 @@ class Stream:
     def position(self) -> Position | None:
         """Up to where everything was taken; None before the first answer."""
         return self._buffer.taken
+
+    async def begun(self) -> Position:
+        """Wait until it is certain what is still to come: every change after this position. Raises what ended it."""
+        return await self._buffer.wait_begun()
 
     def __aiter__(self) -> Stream:
         return self
