@@ -1,5 +1,7 @@
 """`branchline bench NAME`: the benchmark suite. It is part of the source and of a development environment only."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.home import Home, settings_with_home
-from core.lifecycle import StartupError
+from core.lifecycle import EXIT_FAILURE, EXIT_OK, StartupError
 
 if TYPE_CHECKING:
     from benchmarks.harness.stack import Stack
 
 app = typer.Typer(
     name="branchline bench",
-    help="Measure the system. Each benchmark starts a stack of its own, checks every delivery, and keeps its result "
-    "in benchmarks/results/.",
-    no_args_is_help=True,
+    help="Measure the system; without a name, all of it. Each benchmark starts a stack of its own, checks every "
+    "delivery, and keeps its result in benchmarks/results/.",
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -37,21 +39,30 @@ Repeats = Annotated[int, typer.Option(min=1, help="How often; the median counts.
 
 
 def run(arguments: list[str]) -> int:
-    """Run the benchmark that the arguments name; the exit status: 0 measured, 1 a run was invalid."""
+    """Run what the arguments name, or all; the exit status: 0 measured, 1 a run was invalid."""
     try:
-        import benchmarks.harness.live  # noqa: F401 - to see whether it is there
+        from benchmarks.harness.child import ChildError
     except ModuleNotFoundError as error:
         raise StartupError(
             f"the benchmark suite is not installed (no module {error.name}): run it from the source, after "
             "`make setup`."
         ) from None
-    answer = app(arguments, prog_name="branchline bench", standalone_mode=False)
-    return answer if isinstance(answer, int) else 0
+    # So that the stack is stopped and its folder removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        answer = app(arguments, prog_name="branchline bench", standalone_mode=False)
+    except ChildError as error:
+        print(f"INVALID: the load client failed: {error}")
+        return EXIT_FAILURE
+    return answer if isinstance(answer, int) else EXIT_OK
 
 
 @app.callback()
-def _suite() -> None:
-    pass
+def _suite(context: typer.Context) -> int:
+    if context.invoked_subcommand is not None:
+        return EXIT_OK
+    names = ("startup", "latency", "fan_out", "write_rate", "idle_memory")
+    return max(run([name]) for name in names)
 
 
 @app.command()

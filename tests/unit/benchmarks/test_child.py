@@ -1,5 +1,6 @@
 """A process of the load client answers, also at length, and says what is wrong with it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -17,7 +18,10 @@ async def program(argument: object) -> Mapping[str, Answer]:
     async def fail(_: object) -> None:
         raise ValueError("it does not work")
 
-    return {"repeat": repeat, "fail": fail}
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    return {"repeat": repeat, "fail": fail, "never": never}
 
 
 @pytest.fixture
@@ -50,3 +54,12 @@ async def test_one_that_does_not_answer_is_given_up(child: Child) -> None:
     await child.ask("repeat", 1)
     with pytest.raises(ChildError, match="did not answer"):
         await child.ask("repeat", 1, seconds=0)
+
+
+async def test_a_question_ends_with_the_process(child: Child) -> None:
+    await child.ask("repeat", 1)
+    asking = asyncio.create_task(child.ask("never"))
+    await asyncio.sleep(0)
+    child.stop()
+    with pytest.raises(ChildError):
+        await asking
