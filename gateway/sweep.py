@@ -105,16 +105,18 @@ class Sweep:
         self._turn()
 
     def _judge_slow(self, now: float) -> None:
-        for connection, (deadline, unsent_before) in list(self._slow.items()):
+        for connection, (deadline, most) in list(self._slow.items()):
+            unsent = connection.unsent_bytes
             if connection.stage is not Stage.OPEN:
                 del self._slow[connection]
-            elif now >= deadline:
-                unsent = connection.unsent_bytes
-                if unsent_before - unsent >= RECOVERY_BYTES:
-                    self._slow[connection] = (now + self._options.drain_seconds, unsent)
-                else:
-                    del self._slow[connection]
-                    self._too_slow(connection)
+            elif now < deadline:
+                # What was pending when it became slow may have been added since.
+                self._slow[connection] = (deadline, max(most, unsent))
+            elif most - unsent >= RECOVERY_BYTES:
+                self._slow[connection] = (now + self._options.drain_seconds, unsent)
+            else:
+                del self._slow[connection]
+                self._too_slow(connection)
 
     def _turn(self) -> None:
         self._hand = (self._hand + 1) % len(self._slots)

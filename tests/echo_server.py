@@ -4,7 +4,9 @@
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -110,6 +112,32 @@ class Echo:
         self.happened.set()
 
 
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: branchline.v1\r\n\r\n"
+)
+
+
+@asynccontextmanager
+async def raw_socket(
+    port: int, said: bytes, limit: int = 2**16
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A bare TCP connection that has said something. Its kernel buffer is small, so that what is not read is seen."""
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024)
+    small.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=small, limit=limit)
+    try:
+        writer.write(said)
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 @asynccontextmanager
 async def run_echo(
     options: Options, port: int = 0, connection_class: type[Connection] = Connection
@@ -117,9 +145,13 @@ async def run_echo(
     """Serve an echo on a port of this machine, a free one for 0; give it and the port."""
     echo = Echo(options, connection_class)
     echo.sweep.start()
-    server = await asyncio.get_running_loop().create_server(echo.make_connection, "127.0.0.1", port)
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.socket_buffer_bytes)
+    listening.bind(("127.0.0.1", port))
+    server = await asyncio.get_running_loop().create_server(echo.make_connection, sock=listening)
     try:
-        yield echo, server.sockets[0].getsockname()[1]
+        yield echo, listening.getsockname()[1]
     finally:
         server.close()
         for connection in echo.connections:

@@ -1,4 +1,4 @@
-"""A gateway in a test's own process, a relay that does what it is told, and a client that remembers what it was sent."""
+"""A gateway in a test's own process, a relay that does what it is told, and a client that remembers all."""
 
 import asyncio
 import contextlib

@@ -1,13 +1,17 @@
 """What Redis loses, repeats or mixes up costs time and never a change (I3, I4, I5)."""
 
 import asyncio
+import dataclasses
+import functools
 import itertools
 import random
 
-import pytest
+import orjson
 
-from core.protocol.publication import channel_of_heartbeat
-from tests.gateways import Replica, RunningGateway, commits_of, run_gateway, wait_until
+from gateway.broker import Broker
+from gateway.broker import connect as connect_redis
+from gateway.metrics import Metrics
+from tests.gateways import Replica, RunningGateway, Socket, commits_of, run_gateway, wait_until
 from tests.integration.conftest import Connect
 from tests.integration.gateway.leads import make_lead
 from tests.integration.gateway.test_live import catch_up, follow
@@ -72,17 +76,12 @@ async def test_a_relay_that_was_deposed_is_ignored(
         gateway.relay.term = 6
         epoch, _ = await gateway.relay.head(tenant.id)
         [change] = await gateway.relay.changes(tenant, replica.since["offset"])
-        forged = {**change.record, "name": "of a deposed relay"}
-        commits = commits_of([type(change)(**{**_as_dict(change), "record": forged})])
-        await gateway.relay.publish_commit(tenant, epoch, commits[0])
+        forged = dataclasses.replace(change, record={**change.record, "name": "of a deposed relay"})
+        await gateway.relay.publish_commit(tenant, epoch, [forged])
         gateway.relay.term = 7
         head = await gateway.relay.publish(tenant)
         await catch_up(socket, replica, head)
         assert [record["name"] for record in replica.records.values()] == ["L"]
-
-
-def _as_dict(change: object) -> dict[str, object]:
-    return {name: getattr(change, name) for name in change.__slots__}  # type: ignore[attr-defined]
 
 
 async def test_while_the_relay_is_silent_the_log_is_read_and_it_is_said(
@@ -118,9 +117,13 @@ async def test_a_connection_to_redis_that_breaks_loses_nothing(
             await make_lead(api, tenant)
             await gateway.relay.skip(tenant)
             head = gateway.relay.published[tenant.id]
-            await wait_until(lambda known=connects: gateway.gateway.metrics.redis_connects > known)
+            await wait_until(functools.partial(_has_connected_since, gateway, connects))
             await catch_up(socket, replica, head)
         assert len(replica.offsets) == 5
+
+
+def _has_connected_since(gateway: RunningGateway, connects: int) -> bool:
+    return gateway.gateway.metrics.redis_connects > connects
 
 
 async def test_pages_of_a_transaction_that_break_off_begin_again_without_harm(
@@ -197,14 +200,10 @@ async def test_snapshot_and_deltas_add_up_to_the_database_amid_a_storm_of_writes
         ]
         relay = asyncio.create_task(_publish_until(stop, gateway, tenant))
         async with gateway.socket(tenant, "ana") as ana, gateway.socket(tenant, "rita") as rita:
-            replicas = []
-            for _, (socket, topic) in zip(
-                range(24), itertools.cycle(itertools.product((ana, rita), topics)), strict=False
-            ):
-                replica = Replica(topic)
-                replica.take(await socket.subscribe(topic))
-                replicas.append((socket, topic))
-                await asyncio.sleep(0.01)
+            for _ in range(3):
+                for socket, topic in itertools.product((ana, rita), topics):
+                    await socket.subscribe(topic)
+                    await asyncio.sleep(0.01)
             stop.set()
             await asyncio.gather(*storm, relay)
             head = await gateway.relay.publish(tenant)
@@ -246,11 +245,8 @@ async def _publish_until(stop: asyncio.Event, gateway: RunningGateway, tenant: T
         await asyncio.sleep(0.002)
 
 
-async def _replay_messages(socket: object, topic: str, head: int) -> Replica:
+async def _replay_messages(socket: Socket, topic: str, head: int) -> Replica:
     """Apply all that a socket was sent of a topic, until it has come to a position."""
-    from tests.gateways import Socket
-
-    assert isinstance(socket, Socket)
     replica = Replica(topic)
     taken = 0
     async with asyncio.timeout(20):
@@ -270,8 +266,6 @@ async def _replay_messages(socket: object, topic: str, head: int) -> Replica:
 async def _expected(
     owner: Connection, tenant: Tenant, topic: str, person: str
 ) -> dict[tuple[str, str], dict[str, object]]:
-    import orjson
-
     condition = {
         "leads": "true",
         "*": "true",
@@ -289,3 +283,22 @@ async def _expected(
         )
         records += [("branches", orjson.loads(row["record"])) for row in rows]
     return {(collection, record["id"]): record for collection, record in records}
+
+
+async def test_a_broker_that_is_cancelled_at_any_moment_ends(servers: Servers) -> None:
+    chance = random.Random(5)
+
+    async def begin_and_cancel() -> None:
+        redis = connect_redis(servers.redis_url)
+        broker = Broker(
+            redis, Metrics(), channel="test", on_message=lambda *_: None, on_subscribed=lambda _: None
+        )
+        running = asyncio.create_task(broker.run())
+        await asyncio.sleep(chance.random() * 0.02)
+        running.cancel()
+        _, pending = await asyncio.wait([running], timeout=5)
+        assert not pending
+        await redis.aclose()
+
+    for _ in range(10):
+        await asyncio.gather(*[begin_and_cancel() for _ in range(20)])

@@ -14,11 +14,14 @@ from websockets.exceptions import InvalidStatus
 from core.tokens import Tokens, claims_to_json, make_ticket, ticket_key
 from gateway.broker import connect as connect_redis
 from gateway.metrics import GatewayCollector
+from tests.echo_server import HANDSHAKE, raw_socket
 from tests.gateways import RunningGateway, Socket, run_gateway, wait_until
 from tests.integration.gateway.leads import change_lead, make_lead
 from tests.integration.gateway.test_live import catch_up, follow
 from tests.servers import HOST, Database, Servers
 from tests.tenants import Connection, Tenant, new_id, write
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
 
 # Sent after `ready`; each closes the socket with this code.
 MALFORMED = [
@@ -53,13 +56,21 @@ MALFORMED = [
     ("a state that is a list", '{"type":"announce","topic":"leads","state":[]}', 4502),
     ("purged topics that are no list", '{"type":"purged","topics":"leads"}', 4502),
     ("a client id that is none", '{"type":"authenticate","client_id":"me","token":"t"}', 4502),
-    ("a token that is a number", '{"type":"authenticate","client_id":"%s","token":1}' % new_id(), 4502),
+    (
+        "a token that is a number",
+        '{"type":"authenticate","client_id":"00000000-0000-0000-0000-000000000000","token":1}',
+        4502,
+    ),
     (
         "deep nesting",
         '{"type":"signal","topic":"t","event":"e","payload":' + "[" * 3000 + "]" * 3000 + "}",
         4502,
     ),
-    ("a token of another key", '{"type":"authenticate","client_id":"%s","token":"a.b.c"}' % new_id(), 4503),
+    (
+        "a token of another key",
+        '{"type":"authenticate","client_id":"00000000-0000-0000-0000-000000000000","token":"a.b"}',
+        4503,
+    ),
     ("a binary message", b"{}", 1003),
     ("a message of 65,537 bytes", '"' + "x" * 65_535 + '"', 1009),
 ]
@@ -221,7 +232,7 @@ async def test_a_header_or_a_ticket_stands_for_the_token(
         await redis.set(ticket_key(ticket), claims_to_json(shared_gateway.tokens.verify(token)), ex=30)
         url = f"{shared_gateway.url}?ticket={ticket}"
         attempts = await asyncio.gather(*[_use_ticket(url) for _ in range(20)])
-        assert sorted(attempts) == ["Ana", *["refused"] * 19]
+        assert sorted(attempts) == [*["401"] * 19, "Ana"]
 
 
 async def _use_ticket(url: str) -> str:
@@ -230,8 +241,7 @@ async def _use_ticket(url: str) -> str:
             ready = await socket.authenticate(None)
             return str(ready["principal"]["name"])
     except InvalidStatus as refused:
-        assert refused.response.status_code == 401
-        return "refused"
+        return str(refused.response.status_code)
 
 
 @contextlib.asynccontextmanager
@@ -290,26 +300,22 @@ async def test_the_port_answers_plain_requests_too(shared_gateway: RunningGatewa
 
 
 async def test_a_handshake_that_drips_is_cut(servers: Servers, database: Database) -> None:
-    async with run_gateway(database, servers.redis_url, handshake_seconds=0.3) as gateway:
-        reader, writer = await asyncio.open_connection(HOST, gateway.port)
-        writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
-        async with asyncio.timeout(5):
-            with contextlib.suppress(ConnectionResetError):
-                assert await reader.read() == b""
-        writer.close()
+    async with (
+        run_gateway(database, servers.redis_url, handshake_seconds=0.3) as gateway,
+        raw_socket(gateway.port, HANDSHAKE[:40]) as (reader, _),
+        asyncio.timeout(5),
+    ):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
 
 
 async def test_a_peer_that_answers_no_ping_is_let_go(servers: Servers, database: Database) -> None:
-    async with run_gateway(database, servers.redis_url, ping_seconds=0.5, authenticate_seconds=60) as gateway:
-        reader, writer = await asyncio.open_connection(HOST, gateway.port)
-        writer.write(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Protocol: branchline.v1\r\n\r\n"
-        )
+    async with (
+        run_gateway(database, servers.redis_url, ping_seconds=0.5, authenticate_seconds=60) as gateway,
+        raw_socket(gateway.port, HANDSHAKE),
+    ):
         await wait_until(lambda: gateway.gateway.server.seats)
         await wait_until(lambda: not gateway.gateway.server.seats)
-        writer.close()
 
 
 async def test_limits_of_connections_and_messages(

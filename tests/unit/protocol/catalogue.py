@@ -37,7 +37,9 @@ LEADS = Collection(
 )
 BRANCHES = Collection("branches", {"id": Field("id", "uuid"), "name": Field("name", "text")})
 SALARIES = Collection(
-    "salaries", {"id": Field("id", "uuid"), "amount": Field("amount", "numeric")}, readable_by=frozenset({"owner"})
+    "salaries",
+    {"id": Field("id", "uuid"), "amount": Field("amount", "numeric")},
+    readable_by=frozenset({"owner"}),
 )
 CATALOGUE = Catalogue("1", {each.name: each for each in (LEADS, BRANCHES, SALARIES)})
 

@@ -8,13 +8,21 @@ import pytest
 from core.protocol import downstream
 from core.protocol.codes import CLOSES, REJECTIONS, CloseCode, RejectionCode
 from core.protocol.position import Position, Since, why_no_replay
-from core.protocol.upstream import Authenticate, MalformedMessageError, SincePosition, Subscribe, decode_upstream
+from core.protocol.upstream import (
+    Authenticate,
+    MalformedMessageError,
+    SincePosition,
+    Subscribe,
+    decode_upstream,
+)
 
 CLIENT = "0191e0f2-0000-7000-8000-000000000000"
 
 
 def test_a_message_is_read() -> None:
-    message = decode_upstream(orjson.dumps({"type": "authenticate", "client_id": CLIENT, "token": "t", "new": 1}))
+    message = decode_upstream(
+        orjson.dumps({"type": "authenticate", "client_id": CLIENT, "token": "t", "new": 1})
+    )
     assert message == Authenticate(type="authenticate", client_id=CLIENT, token="t")
 
 
@@ -52,7 +60,11 @@ def test_every_code_has_a_meaning_and_a_reaction() -> None:
 
 def test_lists_are_joined_from_parts_that_are_json_already() -> None:
     message = downstream.delta(
-        topic='leads?name="', epoch="e", from_offset=1, to_offset=3, changes=[b'{"offset":2}', b'{"offset":3}']
+        topic='leads?name="',
+        epoch="e",
+        from_offset=1,
+        to_offset=3,
+        changes=[b'{"offset":2}', b'{"offset":3}'],
     )
     assert orjson.loads(message) == {
         "type": "delta",
@@ -62,7 +74,9 @@ def test_lists_are_joined_from_parts_that_are_json_already() -> None:
         "to": 3,
         "changes": [{"offset": 2}, {"offset": 3}],
     }
-    page = downstream.snapshot(topic="*", collection="leads", records=['{"id":"é"}'], last=True, epoch="e", offset=3)
+    page = downstream.snapshot(
+        topic="*", collection="leads", records=['{"id":"é"}'], last=True, epoch="e", offset=3
+    )
     assert orjson.loads(page)["records"] == [{"id": "é"}]
 
 

@@ -56,7 +56,9 @@ def test_everything_is_what_the_reader_may_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "reader"), [("salaries", person()), ("leads?margin=7", person("agent"))], ids=["collection", "field"]
+    ("topic", "reader"),
+    [("salaries", person()), ("leads?margin=7", person("agent"))],
+    ids=["collection", "field"],
 )
 def test_what_one_may_not_read_one_may_not_ask_for(topic: str, reader: Principal) -> None:
     with pytest.raises(TopicError) as refused:
@@ -74,12 +76,18 @@ def test_an_insert_shows_the_record_without_hidden_fields() -> None:
 def test_an_update_shows_changed_fields_with_time_and_author_nulls_among_them() -> None:
     wire = shown(view("leads"), operation="update", after=record(name=None), previous={"name": "Ines"})
     assert wire is not None
-    assert (wire["operation"], wire["fields"]) == ("update", {"name": None, "updated_at": "t1", "updated_by": "u"})
+    assert (wire["operation"], wire["fields"]) == (
+        "update",
+        {"name": None, "updated_at": "t1", "updated_by": "u"},
+    )
 
 
 def test_an_update_of_hidden_fields_alone_still_moves_the_version() -> None:
     wire = shown(
-        view("leads", person("agent")), operation="update", after=record(version=2), previous={"margin": "1.00"}
+        view("leads", person("agent")),
+        operation="update",
+        after=record(version=2),
+        previous={"margin": "1.00"},
     )
     assert wire is not None
     assert (wire["version"], wire["fields"]) == (2, {"updated_at": "t1", "updated_by": "u"})
@@ -103,7 +111,9 @@ def test_a_delete_of_a_record_in_the_view_is_a_delete_without_fields() -> None:
         ("new", None, "leave"),
     ],
 )
-def test_an_update_moves_records_in_and_out(before: str | None, after: str | None, operation: str | None) -> None:
+def test_an_update_moves_records_in_and_out(
+    before: str | None, after: str | None, operation: str | None
+) -> None:
     previous = {"status": before} if before != after else {"name": "x"}
     wire = shown(view("leads?status=new"), operation="update", after=record(status=after), previous=previous)
     assert (wire and wire["operation"]) == operation
@@ -162,7 +172,9 @@ def test_a_collection_that_is_not_in_the_view_shows_nothing() -> None:
         ("leads?rank=~", {}, True),
     ],
 )
-def test_filters_compare_values_as_the_database_does(topic: str, values: dict[str, Any], passes: bool) -> None:
+def test_filters_compare_values_as_the_database_does(
+    topic: str, values: dict[str, Any], passes: bool
+) -> None:
     assert view(topic).shows("leads", record(**values)) is passes
 
 
@@ -189,5 +201,7 @@ def test_overwritten_values_are_shown_to_those_who_could_read_them() -> None:
 
 def test_a_collection_without_branches_is_shown_to_narrowed_readers() -> None:
     notes = Collection("notes", {"id": Field("id", "uuid")})
-    seen = view_of(parse_topic("notes", Catalogue("1", {"notes": notes})), NARROW, Catalogue("1", {"notes": notes}))
+    seen = view_of(
+        parse_topic("notes", Catalogue("1", {"notes": notes})), NARROW, Catalogue("1", {"notes": notes})
+    )
     assert seen.shows("notes", {"id": "1"})
