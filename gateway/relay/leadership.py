@@ -153,8 +153,9 @@ class Leadership:
             row = await self._store.take(self.shard, self.holder, LEASE_SECONDS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise_if_cancelled()
+            if self.last_error is None:
+                log.warning("lease_not_reached", shard=self.shard, term=self.term, error=repr(error))
             self.last_error = repr(error)
-            log.warning("lease_not_reached", shard=self.shard, term=self.term, error=self.last_error)
             if self._lease is not None and self.term is None:
                 self._lose("expired")
                 self._announce()

@@ -85,6 +85,7 @@ class Leading:
         self._snapshot = Snapshot(0, ())
         self._rounds = Rounds(outbox, state.backlog, Bundler(Sender(self._shard, term, "")))
         self._round = Round()
+        self._unremembered: dict[str, int] = {}
         self._database_ahead = timedelta()
         self._heartbeat_at = self._sweep_at = self._redis_at = 0.0
         self._redis_pause = RETRY_SECONDS
@@ -106,9 +107,10 @@ class Leading:
                 log.warning("epoch_changed", epoch=str(error))
             except DATABASE_ERRORS as error:
                 raise_if_cancelled()
-                self._state.database_error = repr(error)
                 metrics.database_errors.inc()
-                log.warning("log_not_read", shard=self._shard, error=repr(error))
+                if self._state.database_error is None:
+                    log.warning("log_not_read", shard=self._shard, error=repr(error))
+                self._state.database_error = repr(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_AT_MOST_SECONDS)
 
@@ -117,16 +119,8 @@ class Leading:
     async def _begin(self) -> None:
         """Compare every head with what was published, and go on from there."""
         reading, standings = await self._fetch_standing()
-        beyond = [
-            standing for standing in standings if self._published(standing, reading.epoch) > standing.head
-        ]
-        if beyond:
-            first = beyond[0]
-            reason = (
-                f"organisation {first.organization_id} was published up to offset "
-                f"{self._published(first, reading.epoch)} and its log ends at {first.head}"
-            )
-            log.error("position_beyond_head", shard=self._shard, organizations=len(beyond), reason=reason)
+        if reason := await self._set_back(reading.epoch, standings):
+            log.error("log_set_back", shard=self._shard, reason=reason)
             await self._outbox.renew_epoch(reason)
             reading, standings = await self._fetch_standing()
         now = self._clock()
@@ -148,9 +142,26 @@ class Leading:
         self._snapshot = reading.snapshot
         bundler = Bundler(Sender(self._shard, self._term, reading.epoch))
         self._rounds = Rounds(self._outbox, backlog, bundler)
-        self._round = Round()
+        self._round, self._unremembered = Round(), {}
         self._sweep_at = now + SWEEP_SECONDS
         log.info("relaying", shard=self._shard, term=self._term, epoch=reading.epoch, behind=backlog.lag())
+
+    async def _set_back(self, epoch: str, standings: list[Standing]) -> str | None:
+        """Why the log must be a copy from before: something was published in this epoch that it does not have."""
+        try:
+            remembered = await self._publisher.recall(self._shard, epoch)
+        except PUBLISH_ERRORS as error:
+            raise_if_cancelled()
+            self._state.redis_error = repr(error)
+            remembered = {}
+        for standing in standings:
+            offset = max(self._published(standing, epoch), remembered.get(str(standing.organization_id), 0))
+            if offset > standing.head:
+                return (
+                    f"organisation {standing.organization_id} was published up to offset {offset}, and its log ends "
+                    f"at {standing.head}"
+                )
+        return None
 
     def _published(self, standing: Standing, epoch: str) -> int:
         """What is out of an organisation in this epoch; of another one, what need not be published in this one."""
@@ -230,7 +241,8 @@ class Leading:
             (channel_of_organization(str(outgoing.organization_id)), outgoing.body)
             for outgoing in self._round.outgoing[self._round.sent :]
         ]
-        if now >= self._heartbeat_at:
+        heartbeat = now >= self._heartbeat_at
+        if heartbeat:
             messages.append((channel_of_heartbeat(self._shard), self._heartbeat()))
         try:
             for lot in pipelines(messages):
@@ -240,17 +252,35 @@ class Leading:
         except PUBLISH_ERRORS as error:
             self._redis_failed(error)
             return
+        if self._state.redis_error is not None:
+            log.info("publishing_again", shard=self._shard, behind=self._state.backlog.lag())
         self._state.redis_error = None
         self._redis_pause = RETRY_SECONDS
         self._sent()
-        if now >= self._heartbeat_at:
+        if heartbeat:
             self._heartbeat_at = max(self._heartbeat_at + HEARTBEAT_SECONDS, now + HEARTBEAT_SECONDS / 2)
             self._show_lag()
+            await self._remember()
+
+    async def _remember(self) -> None:
+        # A Redis that takes publications but stores nothing (full, or a replica) must not hold them up.
+        if not self._unremembered:
+            return
+        remembering, self._unremembered = self._unremembered, {}
+        try:
+            await self._publisher.remember(self._shard, self._state.epoch, remembering)
+        except PUBLISH_ERRORS as error:
+            raise_if_cancelled()
+            self._unremembered = remembering | self._unremembered
+            log.warning("published_offsets_not_remembered", shard=self._shard, error=repr(error))
 
     def _redis_failed(self, error: BaseException) -> None:
         raise_if_cancelled()
         metrics.publish_errors.inc()
-        log.warning("not_published", shard=self._shard, error=repr(error), waiting=len(self._round.outgoing))
+        if self._state.redis_error is None:
+            log.warning(
+                "not_published", shard=self._shard, error=repr(error), waiting=len(self._round.outgoing)
+            )
         self._state.redis_error = repr(error)
         self._redis_at = self._clock() + self._redis_pause
         self._redis_pause = min(self._redis_pause * 2, RETRY_AT_MOST_SECONDS)
@@ -266,6 +296,7 @@ class Leading:
             self._state.backlog.advance(organization_id, published, read)
             if published > before:
                 self._positions.moved(organization_id, published)
+                self._unremembered[str(organization_id)] = published
         for outgoing in sent.outgoing:
             metrics.changes.inc(outgoing.changes)
             for committed in outgoing.committed:

@@ -1,7 +1,11 @@
-"""Hands publications to Redis, in order, over one connection."""
+"""Hands publications to Redis, in order, over one connection; and has Redis remember how far they went.
+
+That memory decides nothing but one question: has the database been set back to a copy from before? It lives outside of
+the database, so it is not set back with it.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -12,6 +16,8 @@ PUBLISH_SECONDS = 2.0
 """How long Redis may take to accept `PIPELINE_BYTES`."""
 CONNECT_SECONDS = 1.0
 PIPELINE_BYTES = 1024 * 1024
+
+REMEMBERED_SECONDS = 90 * 24 * 3600
 
 PUBLISH_ERRORS = (RedisError, OSError, TimeoutError)
 
@@ -44,10 +50,34 @@ class Publisher:
         async with asyncio.timeout(PUBLISH_SECONDS):
             await pipeline.execute()
 
+    async def remember(self, shard: int, epoch: str, offsets: Mapping[str, int]) -> None:
+        """Have Redis remember published offsets, by organisation. Raises one of PUBLISH_ERRORS."""
+        key = _memory(shard, epoch)
+        pipeline = self._redis.pipeline(transaction=False)
+        for organization_id, offset in offsets.items():
+            pipeline.hset(key, organization_id, offset)
+        pipeline.expire(key, REMEMBERED_SECONDS)
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await pipeline.execute()
+
+    async def recall(self, shard: int, epoch: str) -> dict[str, int]:
+        """What Redis remembers of this epoch: nothing, if it was away or emptied. Raises one of PUBLISH_ERRORS."""
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            found = await self._redis.hgetall(_memory(shard, epoch))
+        return {_text(organization_id): int(offset) for organization_id, offset in found.items()}
+
     async def ping(self) -> None:
         """Ask whether Redis answers. Raises one of PUBLISH_ERRORS."""
         async with asyncio.timeout(PUBLISH_SECONDS):
             await self._redis.ping()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _memory(shard: int, epoch: str) -> str:
+    return f"branchline:published:{shard}:{epoch}"
 
 
 def pipelines(messages: Sequence[Message]) -> list[list[Message]]:

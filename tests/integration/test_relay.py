@@ -346,6 +346,28 @@ async def test_a_log_that_ends_before_what_was_published_begins_a_new_epoch(
         assert reader.publications[-1].from_offset == head - 1
 
 
+async def test_a_database_that_was_set_back_with_its_positions_begins_a_new_epoch(
+    database: Database, servers: Servers, reader: Reader, owner: Connection, tenant: Tenant
+) -> None:
+    """As by a copy of the machine's disk, while no relay ran: only Redis knows that more was published."""
+    async with relaying(database, servers.redis_url):
+        head = await reader.check(owner)
+        epoch = await owner.fetchval("SELECT epoch()")
+        redis = Redis.from_url(servers.redis_url, decode_responses=True)
+        await eventually(
+            lambda: remembered(redis, epoch, tenant, head), what="Redis to remember what was published"
+        )
+        await redis.aclose()
+    await owner.execute("DELETE FROM commits WHERE first_offset + size - 1 = $1", head)
+    await owner.execute("UPDATE relay_positions SET published_offset = published_offset - 1")
+    async with relaying(database, servers.redis_url):
+        await eventually(lambda: reader.heartbeats[-1][1].epoch != epoch, what="a new epoch")
+
+
+async def remembered(redis: Redis, epoch: str, tenant: Tenant, head: int) -> bool:
+    return bool(await redis.hget(f"branchline:published:0:{epoch}", tenant.id) == str(head))
+
+
 async def test_a_running_relay_notices_that_the_log_was_set_back(
     relay: Relay, reader: Reader, owner: Connection, tenant: Tenant
 ) -> None:
