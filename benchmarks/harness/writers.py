@@ -94,6 +94,11 @@ class _Connection(asyncio.Protocol):
         # No isinstance: those of uvloop are registered nowhere.
         self._transport = cast(asyncio.Transport, transport)
 
+    def close(self) -> None:
+        """Close it."""
+        if self._transport is not None:
+            self._transport.close()
+
     def send(self, write: _Write, request: bytes) -> None:
         """Send one request."""
         assert self._transport is not None
@@ -197,6 +202,11 @@ class _Pool:
                 self._answered.clear()
                 await self._answered.wait()
 
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._idle:
+            connection.close()
+
     def score(self) -> Written:
         """Everything so far."""
         self.written.latencies = self._latencies.counted()
@@ -269,6 +279,7 @@ async def run_writes(plan: Writes) -> Written:
     pool.written.effort = meter.read()
     await pool.wait_answered()
     pool.written.seconds = time.monotonic() - begun
+    pool.close()
     return pool.score()
 
 
