@@ -13,6 +13,7 @@ import orjson
 from api.documented import problems
 from api.listing import DEFAULT_LIMIT, MAX_LIMIT, SORTABLE_TYPES
 from api.schemas import LOST, PROBLEM, RESTORE, UUID, Schema, collection_schemas, schema_name
+from api.sync_document import TAG, sync_paths, sync_schemas
 from core.protocol.collection import Catalogue, Collection, Field
 
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -22,8 +23,9 @@ def build_document(catalogue: Catalogue, fixed: Mapping[str, Any]) -> bytes:
     """Give the document as JSON. `fixed` is the document of the routes that no collection has a part in."""
     document: dict[str, Any] = dict(fixed)
     schemas = {**document.get("components", {}).get("schemas", {}), "Problem": PROBLEM, "Lost": LOST}
-    paths = dict(document.get("paths", {}))
-    tags = list(document.get("tags", []))
+    schemas |= sync_schemas(catalogue.collections)
+    paths = dict(document.get("paths", {})) | sync_paths()
+    tags = [*document.get("tags", []), TAG]
     for collection in catalogue.collections.values():
         name = schema_name(collection)
         schemas |= collection_schemas(collection)
