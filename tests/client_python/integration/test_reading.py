@@ -1,7 +1,6 @@
 """Live collections and streams against the real system."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +8,8 @@ import pytest
 
 from branchline_client import LiveState, State, SubscriptionRefusedError
 from tests.client_python.integration.conftest import Open, client_of
+from tests.client_python.integration.people import ANA, BEN, CARLA, OLGA, RITA, rows, within
 from tests.stack import Stack
-
-ANA, BEN, CARLA, RITA, OLGA = (
-    "ana@demo.test",
-    "ben@demo.test",
-    "carla@demo.test",
-    "rita@demo.test",
-    "olga@other.test",
-)
-WAIT_SECONDS = 20.0
-
-
-def within(seconds: float = WAIT_SECONDS) -> asyncio.Timeout:
-    return asyncio.timeout(seconds)
-
-
-def rows(system: Stack, condition: str = "true", table: str = "leads") -> dict[str, dict[str, Any]]:
-    """What PostgreSQL holds, as the one encoding of a record."""
-    lines = system.psql(
-        f"SELECT encode_record(t)::text FROM {table} t JOIN organizations o ON o.id = t.organization_id"
-        f" WHERE o.slug = 'demo' AND {condition}"
-    ).splitlines()
-    return {record["id"]: record for record in map(json.loads, lines)}
 
 
 async def test_a_live_collection_is_what_postgresql_holds_in_the_apis_order(

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import httpx
+
 from branchline_client import message as messages
 from branchline_client.api import Api
 from branchline_client.backoff import RetryPolicy
@@ -51,6 +53,7 @@ def connect(
     receipts: float = 0.0,
     silence_seconds: float = SILENCE_SECONDS,
     retry: RetryPolicy | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Client:
     """Give a client for `async with`. It works at once, with or without a connection.
 
@@ -59,6 +62,7 @@ def connect(
     `store` is a folder that belongs to this person and this process: with it, unsent writes survive a crash, and what
     was seen is there without a connection. `sockets=False` fetches changes by HTTP every `poll_seconds`; that happens
     by itself where sockets do not get through. `receipts` is the share of changes given to `shown` that is reported.
+    `transport` is an httpx transport for the API, where the ordinary one does not do.
     """
     options = Options(
         gateway_url=gateway_url,
@@ -68,14 +72,22 @@ def connect(
         silence_seconds=silence_seconds,
         retry=retry or RetryPolicy(),
     )
-    return Client(url, token, None if store is None else Path(store), options)
+    return Client(url, token, None if store is None else Path(store), options, transport)
 
 
 class Client:
     """One person's connection to one organisation: live collections, streams, writes, presence."""
 
-    def __init__(self, url: str, token: TokenSource, folder: Path | None, options: Options) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: TokenSource,
+        folder: Path | None,
+        options: Options,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._url = url
+        self._transport = transport
         self._credentials = Credentials(token)
         self._folder = folder
         self._options = options
@@ -92,7 +104,7 @@ class Client:
             if self._folder is not None:
                 cache = await Cache.open(self._folder, device_ms())
                 self._resources.append(cache.close)
-            api = Api(self._url, self._credentials)
+            api = Api(self._url, self._credentials, self._transport)
             self._resources.append(api.close)
             self._opened = Session(api, self._credentials, store, kept, cache, self._options)
             await self._opened.start()
