@@ -146,6 +146,19 @@ def idle_memory(
         return benchmark.run(stack, sockets=sockets, seconds=seconds)
 
 
+@app.command()
+def relay(
+    url: Url = None,
+    seconds: Seconds = 8,
+    changes: Annotated[float, typer.Option(min=100, help="Changes a second under load.")] = 10_000,
+) -> int:
+    """From the commit to Redis: single writes, and ten thousand changes a second."""
+    from benchmarks import relay as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack, seconds=seconds, changes_per_second=changes)
+
+
 @contextmanager
 def _stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
     """A stack of the benchmark's own, or the one at `url`."""
