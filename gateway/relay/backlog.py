@@ -8,6 +8,7 @@ Organisations take turns, and one that fails waits alone: it is tried again late
 commit that cannot be published is found; after `TRIES` of them that commit is given up and a marker takes its place.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ PART_CHANGES = 500
 
 QUEUE_COMMITS = 5000
 """Commits that are remembered for an organisation; what comes after them is read again when they are published."""
+
+BURST_BYTES = 1024 * 1024
+BYTES_A_SECOND = 16 * 1024 * 1024
+"""What an organisation may publish at once, and how fast beyond that. The relay could send ten times as much; a reader
+that cannot take it would fill its buffer in Redis, be cut off there, and read the log in place of it."""
 
 TRIES = 5
 RETRY_SECONDS = 0.05
@@ -61,6 +67,7 @@ class Progress:
     """One organisation: everything up to `published` is out, `commits` follow it, `head` is the newest offset known.
 
     `read` counts the changes of the first commit that have been read already, for one that takes several rounds.
+    It has its next turn not before `next_at`; at `taken_at` readers may have taken everything that is out.
     """
 
     organization_id: UUID
@@ -70,7 +77,8 @@ class Progress:
     adrift: bool = False
     read: int = 0
     tries: int = 0
-    retry_at: float = 0.0
+    next_at: float = 0.0
+    taken_at: float = 0.0
     moved_at: float = -ACTIVE_SECONDS
     name: str = ""
 
@@ -177,7 +185,7 @@ class Backlog:
         room = ROUND_CHANGES
         for organization_id in list(self._waiting):
             progress = self._progress[organization_id]
-            if not progress.commits or progress.retry_at > now:
+            if not progress.commits or progress.next_at > now:
                 continue
             room -= self._take(progress, parts, room)
             self._waiting[organization_id] = self._waiting.pop(organization_id)
@@ -217,16 +225,18 @@ class Backlog:
         progress = self._progress[organization_id]
         progress.read = 0
         progress.tries += 1
-        progress.retry_at = now + RETRY_SECONDS * 2 ** (progress.tries - 1)
+        progress.next_at = now + RETRY_SECONDS * 2 ** (progress.tries - 1)
         return progress.commits[0] if progress.tries >= TRIES else None
 
-    def has_work(self, now: float) -> bool:
-        """Whether there is something to read or to publish at once."""
-        for organization_id in self._waiting:
-            progress = self._progress[organization_id]
-            if progress.retry_at <= now and (progress.commits or progress.adrift):
-                return True
-        return False
+    def pace(self, organization_id: UUID, sent_bytes: int, now: float) -> None:
+        """So many bytes were published: what comes next waits until readers may have taken all but a burst of them."""
+        progress = self._progress[organization_id]
+        progress.taken_at = max(progress.taken_at, now) + sent_bytes / BYTES_A_SECOND
+        progress.next_at = max(progress.next_at, progress.taken_at - BURST_BYTES / BYTES_A_SECOND)
+
+    def due_at(self) -> float:
+        """When there is something to read or to publish; infinity if nothing waits."""
+        return min((self._progress[key].next_at for key in self._waiting), default=math.inf)
 
     def known(self) -> list[Progress]:
         """All organisations that have a log."""

@@ -9,9 +9,11 @@ Errors of Redis keep it: the same publications are sent until Redis takes them.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -197,10 +199,7 @@ class Leading:
     async def _wait(self) -> Cause:
         now = self._clock()
         until = min(now + POLL_SECONDS, max(self._heartbeat_at, self._redis_at))
-        if self._round:
-            until = min(until, self._redis_at)
-        elif self._state.backlog.has_work(now):
-            until = now
+        until = min(until, self._redis_at if self._round else self._state.backlog.due_at())
         return await self._wake.wait(until - now) if until > now else self._wake.take()
 
     async def _look(self) -> None:
@@ -297,10 +296,14 @@ class Leading:
             if published > before:
                 self._positions.moved(organization_id, published)
                 self._unremembered[str(organization_id)] = published
+        sent_bytes: Counter[UUID] = Counter()
         for outgoing in sent.outgoing:
+            sent_bytes[outgoing.organization_id] += len(outgoing.body)
             metrics.changes.inc(outgoing.changes)
             for committed in outgoing.committed:
                 metrics.published_hop.observe(max(0.0, (now - committed).total_seconds()))
+        for organization_id, size_bytes in sent_bytes.items():
+            self._state.backlog.pace(organization_id, size_bytes, self._clock())
         metrics.publications.inc(len(sent.outgoing))
 
     def _heartbeat(self) -> bytes:

@@ -1,5 +1,6 @@
 """The backlog gives out each organisation's changes in order, once, and nobody waits for another."""
 
+import math
 from uuid import UUID
 
 import pytest
@@ -7,14 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.relay import backlog as backlog_module
-from gateway.relay.backlog import ACTIVE_SECONDS, PART_CHANGES, ROUND_CHANGES, TRIES, Backlog, Commit
+from gateway.relay.backlog import (
+    ACTIVE_SECONDS,
+    BURST_BYTES,
+    BYTES_A_SECOND,
+    PART_CHANGES,
+    ROUND_CHANGES,
+    TRIES,
+    Backlog,
+    Commit,
+)
 from tests.unit.relay.commits import commits, organization, publish
 
 
 def drain(backlog: Backlog) -> dict[UUID, list[int]]:
     """Publish until there is nothing left; the offsets of each organisation in the order in which they came."""
     out: dict[UUID, list[int]] = {}
-    while backlog.has_work(0.0):
+    while backlog.due_at() <= 0.0:
         for organization_id, after, to in publish(backlog):
             out.setdefault(organization_id, []).extend(range(after + 1, to + 1))
     return out
@@ -54,7 +64,7 @@ def drain_round(backlog: Backlog) -> list[int]:
 def test_an_organisation_that_is_behind_at_the_start_reads_its_commits_from_the_log() -> None:
     backlog = Backlog()
     backlog.stand(organization(1), published=4, head=8, now=0.0)
-    assert backlog.has_work(0.0)
+    assert backlog.due_at() <= 0.0
     assert backlog.choose(0.0) == []
     (progress,) = backlog.adrift()
     found = commits(1, 2, 2, first=5)
@@ -63,7 +73,7 @@ def test_an_organisation_that_is_behind_at_the_start_reads_its_commits_from_the_
     (progress,) = backlog.adrift()
     assert backlog.refill(progress, found[1:], complete=True) is None
     assert drain_round(backlog) == [7, 8]
-    assert not backlog.has_work(0.0)
+    assert backlog.due_at() == math.inf
 
 
 def test_commits_that_appear_while_an_organisation_reads_from_the_log_are_not_lost() -> None:
@@ -145,6 +155,19 @@ def test_a_failure_late_in_a_large_commit_counts_as_a_failure_of_that_commit() -
     assert given_up == commit
 
 
+def test_an_organisation_that_publishes_much_is_paced_and_the_others_are_not() -> None:
+    backlog = Backlog()
+    backlog.note(commits(1, 1, 1), now=0.0)
+    backlog.note(commits(2, 1), now=0.0)
+    backlog.pace(organization(1), BURST_BYTES // 2, now=0.0)
+    backlog.pace(organization(1), BURST_BYTES // 2, now=0.0)
+    assert backlog.due_at() == 0.0
+    backlog.pace(organization(1), BYTES_A_SECOND, now=0.0)
+    assert publish(backlog, now=0.5) == [(organization(2), 0, 1)]
+    assert backlog.due_at() == 1.0
+    assert publish(backlog, now=1.0) == [(organization(1), 0, 1), (organization(1), 1, 2)]
+
+
 def test_heads_go_with_the_heartbeat_for_a_minute() -> None:
     backlog = Backlog()
     backlog.note(commits(1, 2), now=100.0)
@@ -160,7 +183,7 @@ def test_a_comparison_of_heads_finds_what_was_missed() -> None:
     backlog.note(commits(1, 2), now=0.0)
     drain(backlog)
     backlog.behind(organization(1), head=2, now=0.0)
-    assert not backlog.has_work(0.0)
+    assert backlog.due_at() == math.inf
     backlog.behind(organization(1), head=3, now=0.0)
     (progress,) = backlog.adrift()
     backlog.refill(progress, commits(1, 1, first=3), complete=True)
