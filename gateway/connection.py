@@ -7,16 +7,23 @@ frame. Deadlines are kept by a `Sweep` that all connections share.
 """
 
 import asyncio
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, SERVER
+from websockets.protocol import Protocol as FrameProtocol
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from core.protocol.codes import CloseCode
+
+MAX_HEAD_BYTES = 32 * 1024
+"""Largest request."""
+
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 class Stage(IntEnum):
@@ -62,14 +69,30 @@ class Deadlines(Protocol):
         """A close was begun: the peer has a moment to answer it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a handshake and messages must keep to, the same for all connections of a gateway.
+
+    `origins` are the library's: texts, patterns, and None for those who send no origin. No extensions are offered,
+    so nothing is compressed.
+    """
+
+    origins: list[Any] | None
+    subprotocol: str | None
+    max_message_bytes: int
+    logger: Any
+
+
 class Connection(asyncio.Protocol):
     """One socket from its first byte to its last."""
 
     __slots__ = (
         "_application",
         "_deadlines",
+        "_early",
         "_parts",
         "_protocol",
+        "_rules",
         "_transport",
         "close_code",
         "heard",
@@ -79,11 +102,14 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, application: Application, deadlines: Deadlines, protocol: ServerProtocol, state: Any = None
+        self, application: Application, deadlines: Deadlines, rules: Rules, state: Any = None
     ) -> None:
         self._application = application
         self._deadlines = deadlines
-        self._protocol = protocol
+        self._rules = rules
+        # The library's protocol for the handshake, and another for frames: the first keeps the request for ever.
+        self._protocol: FrameProtocol | None = None
+        self._early = b""
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parts: list[bytes] | None = None
         self.stage = Stage.HANDSHAKE
@@ -105,22 +131,25 @@ class Connection(asyncio.Protocol):
         """Take bytes in, whatever frames they hold."""
         self.heard = True
         protocol = self._protocol
-        if self.stage is Stage.CLOSED:
+        if self.stage is Stage.HANDSHAKE:
+            self._early += data
+            if protocol is None:
+                self._take_head()
+            return
+        if protocol is None or self.stage is Stage.CLOSED:
             return
         protocol.receive_data(data)
-        if self.stage is Stage.OPEN and protocol.state is OPEN:
+        if protocol.state is OPEN and self.stage is Stage.OPEN:
             # Pongs go before answers to messages that a ping came amid.
             self._write()
         for event in protocol.events_received():
-            if isinstance(event, Request):
-                self._application.requested(self, event)
-            elif self.stage is Stage.OPEN:
+            if self.stage is Stage.OPEN:
                 self._take(cast(Frame, event))
         self._write()
 
     def eof_received(self) -> None:
         """Take the end of what the peer sends; the transport then closes itself."""
-        if self.stage is not Stage.CLOSED:
+        if self._protocol is not None and self.stage in (Stage.OPEN, Stage.CLOSING):
             self._protocol.receive_eof()
             self._write()
 
@@ -152,8 +181,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def id(self) -> str:
-        """A unique name of this connection."""
-        return str(self._protocol.id)
+        """A unique name of this connection, once it is open."""
+        return "" if self._protocol is None else str(self._protocol.id)
 
     @property
     def address(self) -> str:
@@ -176,19 +205,22 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=limit_bytes, low=limit_bytes // 4)
 
     def judge(self, request: Request) -> Response:
-        """Give the answer to a WebSocket handshake as RFC 6455, origin and subprotocol have it; sends
-        nothing.
-        """
-        return self._protocol.accept(request)
+        """Give the answer to a WebSocket handshake as RFC 6455, origin and subprotocol have it; sends nothing."""
+        return cast(ServerProtocol, self._protocol).accept(request)
 
     def respond(self, response: Response) -> None:
         """Answer the request: status 101 opens the connection, any other ends it."""
         if self.stage is not Stage.HANDSHAKE:
             return
-        self._protocol.send_response(response)
+        cast(ServerProtocol, self._protocol).send_response(response)
+        self._write()
         if response.status_code == 101:
             self.stage = Stage.OPEN
-        self._write()
+            rules = self._rules
+            self._protocol = FrameProtocol(SERVER, max_size=rules.max_message_bytes, logger=rules.logger)
+            early, self._early = self._early, b""
+            if early:
+                self.data_received(early)
 
     def write(self, frames: bytes) -> None:
         """Send serialised frames. A connection that is not open drops them: no data follows a close frame."""
@@ -199,16 +231,17 @@ class Connection(asyncio.Protocol):
         """Send a ping; `heard` says later whether anything came back."""
         if self.stage is Stage.OPEN:
             self.heard = False
-            self._protocol.send_ping(b"")
+            self._open_protocol.send_ping(b"")
             self._write()
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame, give the peer a moment to answer it, then end."""
         if self.stage is Stage.OPEN:
-            if self._protocol.state is OPEN:
+            protocol = self._open_protocol
+            if protocol.state is OPEN:
                 self.close_code = code
                 self._leave()
-                self._protocol.send_close(code, _clip(reason))
+                protocol.send_close(code, _clip(reason))
             # Else the peer's own close is being answered.
             self._write()
         elif self.stage is Stage.HANDSHAKE:
@@ -228,7 +261,34 @@ class Connection(asyncio.Protocol):
         if self.stage in (Stage.HANDSHAKE, Stage.OPEN) and not self.is_slow:
             self._transport.resume_reading()
 
+    # The request.
+
+    def _take_head(self) -> None:
+        """Give the application the request, once it is whole. What follows it waits until the connection is open."""
+        end = self._early.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if end < len(_END_OF_HEAD):
+            if len(self._early) > MAX_HEAD_BYTES:
+                self.abort()
+            return
+        head, self._early = self._early[:end], self._early[end:]
+        rules = self._rules
+        self._protocol = protocol = ServerProtocol(
+            origins=cast("list[Origin | None] | None", rules.origins),
+            subprotocols=None if rules.subprotocol is None else [Subprotocol(rules.subprotocol)],
+            max_size=rules.max_message_bytes,
+            logger=rules.logger,
+        )
+        protocol.receive_data(head)
+        for event in protocol.events_received():
+            self._application.requested(self, cast(Request, event))
+        self._write()
+
     # Frames.
+
+    @property
+    def _open_protocol(self) -> FrameProtocol:
+        assert self._protocol is not None
+        return self._protocol
 
     def _take(self, frame: Frame) -> None:
         match frame.opcode:
@@ -264,7 +324,7 @@ class Connection(asyncio.Protocol):
         """Fail the connection (RFC 6455, 7.1.7): close it and hear nothing more."""
         self.close_code = code
         self._leave()
-        self._protocol.fail(code, _clip(reason))
+        self._open_protocol.fail(code, _clip(reason))
         self._write()
 
     def _leave(self) -> None:
@@ -276,7 +336,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self) -> None:
         """Send what the protocol has to say: responses, pongs, close frames, the end."""
-        protocol = self._protocol
+        protocol = self._open_protocol
         if self.stage is Stage.OPEN and protocol.state is not OPEN:
             # The protocol has a close frame to send, in answer to the peer's or because of it. What the
             # application has pending goes before it.
@@ -302,23 +362,6 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         else:
             self._transport.close()
-
-
-def make_protocol(
-    *,
-    origins: list[Any] | None,
-    subprotocol: str | None,
-    max_message_bytes: int,
-    logger: Any,
-) -> ServerProtocol:
-    """Give a fresh sans-I/O protocol: no extensions, so no compression, and a limit on messages."""
-    return ServerProtocol(
-        origins=cast("list[Origin | None] | None", origins),
-        extensions=None,
-        subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
-        max_size=max_message_bytes,
-        logger=logger,
-    )
 
 
 def _clip(reason: str) -> str:

@@ -12,7 +12,7 @@ from core.status_server import Readiness
 from core.tokens import Claims, TokenError, Tokens, claims_from_json, ticket_key
 from gateway.broker import BROKER_ERRORS, Broker
 from gateway.catch_up import CatchUp
-from gateway.connection import Connection, make_protocol
+from gateway.connection import Connection, Rules
 from gateway.fan_out import FanOut
 from gateway.feed import Feed
 from gateway.following import Following
@@ -58,8 +58,12 @@ class Gateway:
         self._watcher = CatalogueWatcher(pool, self._catalogue_changed)
         self._options = options
         self._database_error: str | None = None
-        self._origins = origins_of(options.allowed_origins, allow_local=options.allow_local_origins)
-        self._logger = quiet_logger()
+        self._rules = Rules(
+            origins=origins_of(options.allowed_origins, allow_local=options.allow_local_origins),
+            subprotocol=options.subprotocol,
+            max_message_bytes=options.message_bytes,
+            logger=quiet_logger(),
+        )
         self.metrics = Metrics()
         self.jobs = Jobs()
         self.fan_out = FanOut(self.metrics)
@@ -99,13 +103,7 @@ class Gateway:
 
     def connection(self) -> Connection:
         """Make the protocol of a socket that was accepted."""
-        protocol = make_protocol(
-            origins=self._origins,
-            subprotocol=self._options.subprotocol,
-            max_message_bytes=self._options.message_bytes,
-            logger=self._logger,
-        )
-        return Connection(self.server, self.sweep, protocol)
+        return Connection(self.server, self.sweep, self._rules)
 
     async def start(self) -> None:
         """Read the catalogue; to be awaited before anything else. Raises one of READ_ERRORS."""

@@ -16,7 +16,7 @@ import uvloop
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
-from gateway.connection import Connection, make_protocol
+from gateway.connection import Connection, Rules
 from gateway.options import Options
 from gateway.sweep import Sweep
 
@@ -65,13 +65,13 @@ class Echo:
         )
 
     def make_connection(self) -> Connection:
-        protocol = make_protocol(
+        rules = Rules(
             origins=None,
             subprotocol=self.options.subprotocol,
             max_message_bytes=self.options.message_bytes,
             logger=logging.getLogger("echo"),
         )
-        return self._connection_class(self, self.sweep, protocol)
+        return self._connection_class(self, self.sweep, rules)
 
     async def wait_for(self, event: str) -> None:
         """Wait until something has happened."""
