@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, documentation, no_page, openapi, page_directory
@@ -68,6 +69,7 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
     )
     app.state.services = services
     # The last one added is the outermost.
+    app.add_middleware(Compression)
     _allow_origins(app, services.settings)
     app.add_middleware(Rim, limit_bytes=body_limit_bytes)
     add_handlers(app)
