@@ -22,6 +22,8 @@ STATEMENT_SECONDS = 600.0
 DAYS_AHEAD = 7
 RETENTION_DAYS = 7
 MUTATION_DAYS = 90
+"""How long the answer to a mutation is kept, so that a repeat is known. The API refuses what is older."""
+OVERWRITTEN_DAYS = 90
 PASS_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -75,6 +77,7 @@ class Maintenance:
             made = await connection.fetchval(_queries.ensure_activity_partitions)
             metrics.partitions.labels("activity").inc(made)
             await self._until_none(connection, _queries.prune_mutations, MUTATION_DAYS)
+            await self._until_none(connection, _queries.prune_overwritten, OVERWRITTEN_DAYS)
             if self._may_prune():
                 await self._retire(connection, self._day() - timedelta(days=RETENTION_DAYS))
         finally:

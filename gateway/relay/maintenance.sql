@@ -14,11 +14,22 @@ select ensure_activity_partitions() as made
 select prune_commits($1::date) as pruned
 
 -- name: prune_mutations
--- Forget a few answers to mutations of more than $1 days ago.
+-- Forget a few answers to mutations of more than $1 days ago. What somebody has locked is left for the next pass.
 with old as (
-    select ctid from mutations where answered_at < now() - make_interval(days => $1::integer) limit 5000
+    select ctid from mutations where answered_at < now() - make_interval(days => $1::integer)
+     limit 5000 for update skip locked
 ), gone as (
     delete from mutations m using old where m.ctid = old.ctid returning 1
+)
+select count(*)::integer as pruned from gone
+
+-- name: prune_overwritten
+-- Forget a few overwritten values that nobody has looked at for $1 days.
+with old as (
+    select ctid from overwritten_values where overwritten_at < now() - make_interval(days => $1::integer)
+     limit 5000 for update skip locked
+), gone as (
+    delete from overwritten_values o using old where o.ctid = old.ctid returning 1
 )
 select count(*)::integer as pruned from gone
 

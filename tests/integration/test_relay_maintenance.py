@@ -121,16 +121,80 @@ async def test_a_day_that_was_left_on_its_way_arrives(
     assert await parent_of(owner, old_day) == "history"
 
 
-async def test_answers_to_old_mutations_are_forgotten(
-    owner: Connection, maintenance: Maintenance, tenant: Tenant
+INSERT_ANSWERS = (
+    "INSERT INTO mutations (organization_id, user_id, mutation_id, collection, record_id, fingerprint, answer,"
+    " answered_at) SELECT $1, $2, uuidv7(), 'leads', uuidv7(), 'f', '{}', now() - make_interval(days => $3)"
+    " FROM generate_series(1, $4)"
+)
+INSERT_VALUES = (
+    "INSERT INTO overwritten_values (organization_id, user_id, collection, record_id, field, value, written_at_ms,"
+    " overwritten_at, version)"
+    " SELECT $1, $2, 'leads', uuidv7(), 'phone', '1', 0, now() - make_interval(days => $3), 2"
+    " FROM generate_series(1, $4)"
+)
+STORES = [("mutations", INSERT_ANSWERS), ("overwritten_values", INSERT_VALUES)]
+
+
+@pytest.mark.parametrize(("table", "insert"), STORES)
+async def test_what_is_kept_for_90_days_is_forgotten_after_them(
+    owner: Connection, maintenance: Maintenance, tenant: Tenant, table: str, insert: str
 ) -> None:
-    for days in (1, 89, 91, 400):
-        await owner.execute(
-            "INSERT INTO mutations (organization_id, user_id, mutation_id, collection, record_id, fingerprint, answer,"
-            " answered_at) VALUES ($1, $2, uuidv7(), 'leads', uuidv7(), 'f', '{}', now() - make_interval(days => $3))",
-            tenant.id,
-            tenant.people["ana"],
-            days,
-        )
+    """However much there is: each statement takes a few."""
+    for days, count in ((1, 1), (89, 1), (91, 5_001), (400, 1)):
+        await owner.execute(insert, tenant.id, tenant.people["ana"], days, count)
     await maintenance.make_pass()
-    assert await owner.fetchval("SELECT count(*) FROM mutations") == 2
+    assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 2
+
+
+@pytest.mark.parametrize(("table", "insert"), STORES)
+async def test_forgetting_waits_for_nobody_and_nobody_waits_for_it(
+    owner: Connection,
+    connect: Connect,
+    maintenance: Maintenance,
+    tenant: Tenant,
+    table: str,
+    insert: str,
+) -> None:
+    """What an open transaction has locked stays until a next pass; what it adds is no matter."""
+    await owner.execute(insert, tenant.id, tenant.people["ana"], 91, 10)
+    writer = await connect()
+    transaction = writer.transaction()
+    await transaction.start()
+    await writer.execute(f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})")
+    await writer.execute(insert, tenant.id, tenant.people["ana"], 0, 1)
+    await maintenance.make_pass()
+    assert maintenance.error is None
+    assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 1
+    await transaction.rollback()
+    await maintenance.make_pass()
+    assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_a_pass_holds_its_locks_for_one_statement_only(
+    owner: Connection, connect: Connect, database: Database, tenant: Tenant
+) -> None:
+    """Between two batches a writer of a pruned row's key goes on: no transaction spans them."""
+    await owner.execute(INSERT_ANSWERS, tenant.id, tenant.people["ana"], 91, 5_001)
+    looks: list[int] = []
+    watcher = await connect()
+
+    class Watched:
+        """The pass's connection, which looks at the others' view after each batch."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        async def fetchval(self, statement: str, *arguments: Any, **options: Any) -> Any:
+            result = await self._inner.fetchval(statement, *arguments, **options)
+            if "delete from mutations" in statement:
+                looks.append(await watcher.fetchval("SELECT count(*) FROM mutations"))
+            return result
+
+    async def connect_watched() -> Any:
+        return Watched(await asyncpg.connect(database.owner_url))
+
+    await Maintenance(connect_watched, may_prune=lambda: True).make_pass()
+    assert looks == [1, 0, 0]
