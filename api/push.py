@@ -107,20 +107,12 @@ class PushReader:
         skew_ms = skew_of(push.now_ms, self._now_ms)
         clocks = [parse_clock(each.clock) for each in read if isinstance(each, Mutation) and each.clock]
         effective = iter(effective_clocks(clocks, skew_ms, self._now_ms))
-        stamped: dict[tuple[str, str, str], str] = {}
         result: list[Mutation | Refusal] = []
         for each in read:
             if isinstance(each, Refusal):
                 result.append(each)
                 continue
             clock = next(effective) if each.clock else None
-            if each.clock:
-                # Two writes of one record with one clock: the second would be taken for the first, in silence (I9).
-                of_record = (each.collection, each.id, each.clock)
-                if stamped.setdefault(of_record, each.mutation_id) != each.mutation_id:
-                    words = "clock: expected one after that of the record's earlier mutation, got the same"
-                    result.append(_refuse(each.mutation_id, "invalid", words))
-                    continue
             result.append(self._dated(each, clock, skew_ms))
         return result
 
