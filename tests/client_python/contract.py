@@ -6,7 +6,7 @@ from pathlib import Path
 
 from branchline_client import codes, states
 from branchline_client.backoff import RetryPolicy
-from branchline_client.connection import BLOCKED_TRIES, READY_SECONDS, SOCKET_AGAIN_SECONDS
+from branchline_client.connection import READY_SECONDS
 from branchline_client.line import SILENCE_SECONDS
 from branchline_client.states import Action, Event, State
 
@@ -77,8 +77,11 @@ def times_table() -> str:
         ("silence after which a `ping` is sent", f"{SILENCE_SECONDS / 2:.0f} s"),
         ("silence after which a socket is dead", f"{SILENCE_SECONDS:.0f} s"),
         ("for a socket and its `ready`", f"{READY_SECONDS:.0f} s"),
-        ("tries without a socket, while the API answers, until it polls", str(BLOCKED_TRIES)),
-        ("until a polling client tries a socket again", f"{SOCKET_AGAIN_SECONDS:.0f} s"),
+        ("without a socket, while the API answers, until it polls", f"{policy.blocked_ms} ms"),
+        (
+            "until a client that polls tries a socket again, the *n*-th time",
+            f"half to all of min({policy.blocked_cap_ms}, {policy.blocked_ms} · 2ⁿ) ms",
+        ),
         ("tries of one write against the server's own errors, until the inbox", str(policy.refused_tries)),
     ]
     return "\n".join(

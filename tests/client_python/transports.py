@@ -13,12 +13,14 @@ class Faulty(httpx.AsyncBaseTransport):
         self.is_cut = False
         self.sent = 0
         self.lost = 0
+        self.refused = 0
         self._inner = httpx.AsyncHTTPTransport()
         self._count = itertools.count(1)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, unless."""
         if self.is_cut:
+            self.refused += 1
             raise httpx.ConnectError("cut", request=request)
         response = await self._inner.handle_async_request(request)
         if request.url.path == "/api/sync":

@@ -9,7 +9,7 @@ import pytest
 from branchline_client import Client, RetryPolicy, connect
 from tests.stack import Stack, run_stack
 
-QUICK = RetryPolicy(base_ms=20, cap_ms=500, lost_ms=200, silent_ms=100, away_ms=200)
+QUICK = RetryPolicy(base_ms=20, cap_ms=500, lost_ms=200, silent_ms=100, away_ms=200, blocked_ms=5_000)
 """Waits for a test that has one client, not thousands."""
 
 Open = Callable[..., Any]

@@ -20,9 +20,6 @@ from branchline_client.tasks import Tasks
 
 READY_SECONDS = 8.0
 """For the socket and `ready`; with 12 s of silence before, a dead line is replaced within 20 s."""
-BLOCKED_TRIES = 3
-"""So many tries in a row without a socket, while the API answers: sockets do not get through."""
-SOCKET_AGAIN_SECONDS = 300.0
 RENEW_BEFORE_SECONDS = 60.0
 
 _log = logging.getLogger("branchline_client")
@@ -99,6 +96,8 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._attempt = 0
+        self._blocked_times = 0
+        self._without_since: float | None = None
         self._named_delay_ms: int | None = None
         self._token: str | None = None
 
@@ -148,7 +147,8 @@ class Connection:
                 assert self._token is not None
                 self._line.send(self._owner.hello(self._token))
             case Action.SUBSCRIBE:
-                self._attempt = 0
+                self._attempt = self._blocked_times = 0
+                self._without_since = None
                 self._owner.connected()
             case Action.DROP:
                 self._drop()
@@ -165,8 +165,9 @@ class Connection:
                 self._credentials.refuse(self._token)
                 self._token = None
             case Action.POLL:
+                self._blocked_times += 1
                 self._spawn(self._poll())
-                self._set_timer(int(SOCKET_AGAIN_SECONDS * 1000))
+                self._set_timer(policy.blocked_delay_ms(self._blocked_times, random.random()))
             case Action.STOP_TIMER:
                 self._stop_timer()
             case _:
@@ -254,7 +255,7 @@ class Connection:
         if error.status is None or error.reaction == "reconnect":
             # Perhaps the gateway's address has changed.
             self._gateway_url = self._fixed_url
-            if self._attempt >= BLOCKED_TRIES and await self._api_answers():
+            if await self._is_blocked():
                 self.post(Event.BLOCKED, f"sockets do not get through: {error.reason}")
                 return
             self.post(Event.UNREACHABLE, error.reason)
@@ -267,7 +268,13 @@ class Connection:
             self._gateway_url = str(config["gateway_url"])
         return self._gateway_url
 
-    async def _api_answers(self) -> bool:
+    async def _is_blocked(self) -> bool:
+        """Whether no socket has opened for long, or was before, though the API answers."""
+        now = self._loop.time()
+        if self._without_since is None:
+            self._without_since = now
+        if not self._blocked_times and now - self._without_since < self._policy.blocked_ms / 1000:
+            return False
         try:
             await self._api.fetch_config()
         except BranchlineError:
@@ -275,8 +282,6 @@ class Connection:
         return True
 
     async def _poll(self) -> None:
-        # A socket that does not open next time either is blocked at once.
-        self._attempt = BLOCKED_TRIES - 1
         try:
             await self._owner.poll()
         except NeedsAuthError as error:

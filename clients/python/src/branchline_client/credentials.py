@@ -82,8 +82,7 @@ class Credentials:
     async def _ask(self) -> str:
         source = self._source
         if self._refusals >= 2:
-            # A second token in a row was refused: asking on would only knock at the door.
-            self._refusals = 0
+            # Asking on would only knock at the door: the program has to sign somebody in.
             raise NeedsAuthError("the server refused two tokens in a row")
         token = source if isinstance(source, str) else await source()
         if not token:

@@ -155,24 +155,25 @@ class Line:
             await asyncio.sleep(-self._allowance / self._per_second)
 
     async def _watch(self) -> None:
-        """Ask after half of the time; end the socket after all of it."""
-        has_asked = False
+        """Ask after half of the time; end the socket when no answer has come in the other half."""
+        half = self._silence_seconds / 2
+        period = min(_WATCH_SECONDS, half / 8)
+        asked_at: float | None = None
         watched_at = self._loop.time()
         while True:
-            await asyncio.sleep(_WATCH_SECONDS)
+            await asyncio.sleep(period)
             now = self._loop.time()
-            if now - watched_at > 4 * _WATCH_SECONDS:
-                # This program stood still, or the machine slept: what has come meanwhile is still unread.
-                self._heard_at = max(self._heard_at, now - self._silence_seconds / 2)
-                has_asked = False
+            stood_still = now - watched_at > period + half / 2
             watched_at = now
-            silence = now - self._heard_at
-            if silence >= self._silence_seconds:
+            if asked_at is not None and self._heard_at >= asked_at:
+                asked_at = None
+            if asked_at is not None and stood_still:
+                # This program stood still, or the machine slept: the answer may have come and is still unread.
+                asked_at = now
+            elif asked_at is not None and now - asked_at >= half:
                 self._is_silent = True
                 self.abort()
-            elif silence >= self._silence_seconds / 2 and not has_asked:
-                has_asked = True
+            elif asked_at is None and now - self._heard_at >= half:
+                asked_at = now
                 self._waiting.appendleft(self._ping())
                 self._news.set()
-            elif silence < self._silence_seconds / 2:
-                has_asked = False
