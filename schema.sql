@@ -1162,6 +1162,12 @@ BEGIN
     END IF;
     CONTINUE WHEN v_rest IS NULL;
     v_results := apply_slice(v_rest);
+    IF 'rejected' IN (SELECT r.status FROM unnest(v_results) r) THEN
+      -- What refused a mutation may be its own first time, committed by another process while this one waited for the row.
+      v_results := ARRAY(SELECT CASE WHEN b.ordinal IS NULL THEN r ELSE b END FROM unnest(v_results) r LEFT JOIN answered_before((
+          SELECT jsonb_agg(e) FROM jsonb_array_elements(v_rest) e JOIN unnest(v_results) x ON x.ordinal = (e ->> 'ordinal')::integer
+          WHERE x.status = 'rejected'), v_organization) b ON b.ordinal = r.ordinal);
+    END IF;
     INSERT INTO mutations (organization_id, user_id, mutation_id, collection, record_id, fingerprint, answer)
       SELECT v_organization, (e ->> 'user_id')::uuid, (e ->> 'mutation_id')::uuid, e ->> 'collection', (e ->> 'id')::uuid, e ->> 'fingerprint',
         jsonb_strip_nulls(jsonb_build_object('status', r.status, 'version', r.version, 'clock', r.clock)) || CASE WHEN r.lost IS NULL THEN '{}' ELSE jsonb_build_object('lost', r.lost) END

@@ -2,7 +2,7 @@
 nothing is hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -35,6 +35,11 @@ def show_all(records: Sequence[bytes], shown: frozenset[str]) -> Sequence[bytes]
     if not records or orjson.loads(records[0]).keys() <= shown:
         return records
     return [show(record, shown) for record in records]
+
+
+def visible_losses(lost: Iterable[dict[str, Any]], shown: frozenset[str]) -> list[dict[str, Any]]:
+    """Entries of `lost` that are about fields which may be read; `*` is a whole record, for a delete that lost."""
+    return [each for each in lost if each["field"] in shown or each["field"] == "*"]
 
 
 def etag_of(version: int) -> str:

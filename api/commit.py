@@ -90,18 +90,26 @@ class Committer:
         return len(self._queue)
 
     async def write(
-        self, principal: Principal, mutations: Sequence[Mutation], *, unit: str, want_records: bool = True
+        self,
+        principal: Principal,
+        mutations: Sequence[Mutation],
+        *,
+        unit: str,
+        want_records: bool = True,
+        asked: Any = None,
     ) -> list[Result]:
         """Write `mutations` as one unit of this principal; give their results in order.
 
-        Raises OverloadedError before anything is written, UnavailableError when the outcome is unknown.
+        A repeat is known by its content: by `asked` (JSON values) where that is more than the mutation says, as of a
+        restore, whose mutation depends on what is there. Raises OverloadedError before anything is written,
+        UnavailableError when the outcome is unknown.
         """
         if len(self._queue) + len(mutations) > QUEUE_LIMIT:
             raise OverloadedError
         loop = asyncio.get_running_loop()
         pending = [
             _Pending(
-                self._element(principal, mutation, unit, want_records),
+                self._element(principal, mutation, unit, want_records, asked),
                 (principal.organization_id, principal.user_id, mutation.mutation_id),
                 loop.create_future(),
             )
@@ -193,7 +201,7 @@ class Committer:
                 _log.warning("wake.failed", error=type(error).__name__)
 
     def _element(
-        self, principal: Principal, mutation: Mutation, unit: str, want_record: bool
+        self, principal: Principal, mutation: Mutation, unit: str, want_record: bool, asked: Any
     ) -> dict[str, Any]:
         return {
             "organization_id": principal.organization_id,
@@ -207,7 +215,7 @@ class Committer:
             "clock": mutation.clock,
             "mode": self._mode(mutation),
             "unit": unit,
-            "fingerprint": fingerprint(mutation),
+            "fingerprint": fingerprint(mutation, asked),
             "want_record": want_record,
         }
 
@@ -222,16 +230,10 @@ class Committer:
         return "strict" if critical else "merge"
 
 
-def fingerprint(mutation: Mutation) -> str:
+def fingerprint(mutation: Mutation, asked: Any = None) -> str:
     """What a mutation asks for, as 32 hex digits: the same id with another one was reused (I6)."""
-    content = [
-        mutation.collection,
-        mutation.id,
-        mutation.operation,
-        mutation.fields,
-        mutation.base_version,
-        mutation.mode,
-    ]
+    content: list[Any] = [mutation.collection, mutation.id, mutation.base_version, mutation.mode]
+    content += [mutation.operation, mutation.fields] if asked is None else [asked]
     return hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 

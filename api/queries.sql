@@ -47,6 +47,10 @@ LEFT JOIN users u ON u.id = x.actor_id
 WHERE $5::uuid[] IS NULL OR x.record ->> 'branch_id' IS NULL OR (x.record ->> 'branch_id')::uuid = ANY ($5)
 ORDER BY x.version DESC LIMIT $6;
 
+-- name: is_answered
+-- Whether a person ($2) has sent this mutation ($3) before, and it was written.
+SELECT EXISTS (SELECT FROM mutations WHERE organization_id = $1 AND user_id = $2 AND mutation_id = $3);
+
 -- name: ping
 -- Whether the database answers.
 SELECT 1;

@@ -75,12 +75,23 @@ async def restore_record(request: Request) -> Response:
         rows = await _fetch_versions(
             connection, write.collection, write.principal, identifier, version + 1, 1
         )
+        if not exists and "if-match" in request.headers and not await _is_repeat(connection, write):
+            raise ProblemError("version_mismatch", "expected a record that is there, and it is deleted")
     fields = _fields_of(write, identifier, version, rows, names or writable)
-    return await _write_back(write, request, identifier, fields, exists=exists)
+    asked = ["restore", version, None if names is None else sorted(names)]
+    return await _write_back(write, request, identifier, fields, exists=exists, asked=asked)
+
+
+async def _is_repeat(connection: Connection, write: Write) -> bool:
+    who = write.principal
+    found = await connection.fetchval(
+        _queries.is_answered, who.organization_id, who.user_id, write.mutation_id
+    )
+    return bool(found)
 
 
 async def _write_back(
-    write: Write, request: Request, identifier: str, fields: dict[str, Any], *, exists: bool
+    write: Write, request: Request, identifier: str, fields: dict[str, Any], *, exists: bool, asked: Any
 ) -> Response:
     base = if_match(request)
     mutation = Mutation(
@@ -93,7 +104,7 @@ async def _write_back(
         mode=None if base is None else "strict",
     )
     write.demand_fields(mutation.fields)
-    return await write.answer(await write.commit(mutation), identifier)
+    return await write.answer(await write.commit(mutation, asked=asked), identifier)
 
 
 def _fields_of(

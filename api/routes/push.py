@@ -11,7 +11,7 @@ from starlette.responses import Response
 from uuid_utils import uuid7
 
 from api import metrics
-from api.answer import JSON, show, shown_fields
+from api.answer import JSON, show, shown_fields, visible_losses
 from api.listing import refuse_parameters
 from api.principals import fetch_in
 from api.problems import CODES
@@ -115,11 +115,6 @@ class _Readable:
             lost = visible_losses(result.first["lost"], shown)
             # The value that won may be of a record that they read then and may not read now.
             answer["first"]["lost"] = lost if row is not None else [_mine_alone(each) for each in lost]
-
-
-def visible_losses(lost: Iterable[dict[str, Any]], shown: frozenset[str]) -> list[dict[str, Any]]:
-    """Entries of `lost` that are about fields which may be read; `*` is a whole record, for a delete that lost."""
-    return [each for each in lost if each["field"] in shown or each["field"] == "*"]
 
 
 def _mine_alone(entry: dict[str, Any]) -> dict[str, Any]:

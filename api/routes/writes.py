@@ -11,7 +11,7 @@ from starlette.responses import Response
 from uuid_utils import uuid7
 
 from api import metrics
-from api.answer import record_response, show, shown_fields
+from api.answer import record_response, show, shown_fields, visible_losses
 from api.listing import refuse_parameters
 from api.problems import CODES, ProblemError
 from api.request import (
@@ -24,7 +24,7 @@ from api.request import (
     record_id,
     services_of,
 )
-from api.routes.collections import collection_of, fetch_record, no_record
+from api.routes.collections import collection_of, fetch_record
 from api.services import Services
 from api.validation import FieldFault, InvalidFieldsError, Validator, describe
 from core.database import scoped
@@ -78,31 +78,35 @@ class Write:
                 errors=[FieldFault(BRANCH, "one of your branches", describe(fields[BRANCH]))],
             )
 
-    async def commit(self, mutation: Mutation) -> Result:
-        """Have it written; raises ProblemError for a rejection."""
-        [result] = await self._services.committer.write(self.principal, [mutation], unit=str(uuid7()))
+    async def commit(self, mutation: Mutation, *, asked: Any = None) -> Result:
+        """Have it written; raises ProblemError for a rejection. `asked`: see `Committer.write`."""
+        [result] = await self._services.committer.write(
+            self.principal, [mutation], unit=str(uuid7()), asked=asked
+        )
         metrics.count_result(result.status)
         if result.status == "rejected":
             raise self._problem(result, mutation)
         return result
 
     async def answer(self, result: Result, identifier: str, *, status: int = 200) -> Response:
-        """Answer with the record after the write; a repeat is answered with the record as it is now."""
+        """Answer with the record after the write. A repeat is answered as the first was, with the record as it is now;
+        raises ProblemError 404 if that is gone, or no longer theirs to read.
+        """
         location = f"/api/{self.collection.name}/{identifier}" if status == 201 else None
         if result.record is not None and result.version is not None:
             record = show(result.record, self.shown)
-            return record_response(
-                record, result.version, status=status, location=location, lost=self._lost(result)
-            )
+            lost = visible_losses(result.lost or (), self.shown)
+            return record_response(record, result.version, status=status, location=location, lost=lost)
         async with scoped(self._services.pool, self.principal.organization_id) as connection:
             row = await fetch_record(connection, self.collection, self.principal, identifier)
         if row is None:
-            raise no_record(self.collection, identifier)
+            words = (
+                f"this was written before, and record {identifier} of {self.collection.name} is gone since"
+            )
+            raise ProblemError("not_found", words)
         record = show(row.record, self.shown)
-        return record_response(record, int(row.value or 0), status=status, location=location)
-
-    def _lost(self, result: Result) -> list[dict[str, Any]]:
-        return [each for each in result.lost or () if each["field"] in self.shown or each["field"] == "*"]
+        lost = visible_losses((result.first or {}).get("lost", ()), self.shown)
+        return record_response(record, int(row.value or 0), status=status, location=location, lost=lost)
 
     def _problem(self, result: Result, mutation: Mutation) -> ProblemError:
         code = result.code if result.code in CODES else "invalid"
