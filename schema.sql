@@ -459,6 +459,14 @@ CREATE FUNCTION next_clock(p_stored text, p_now_ms bigint) RETURNS text LANGUAGE
   END || '-00000000-0000-0000-0000-000000000000'
 $$;
 
+-- A client's clock, moved past the equal ones that a record already holds: requests are under way for differently long, and
+-- what that makes of two clocks of one client may be the same. They are two writes all the same, the second the later.
+CREATE FUNCTION distinct_clock(p_clocks jsonb, p_clock text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN coalesce(strpos(p_clocks::text, p_clock), 0) = 0 THEN p_clock ELSE
+    (SELECT left(next_clock(max((value ->> 0) COLLATE "C"), 0), 19) || right(p_clock, 36) FROM jsonb_each(p_clocks)
+      WHERE left(value ->> 0, 13) = left(p_clock, 13) AND right(value ->> 0, 36) = right(p_clock, 36)) END
+$$;
+
 -- field_clocks is {field: [clock, version, author]}; the field "*" stands for all that have no entry of their own.
 CREATE FUNCTION latest_clock(p_clocks jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS
   $$ SELECT max((value ->> 0) COLLATE "C") FROM jsonb_each(p_clocks) $$;
@@ -489,10 +497,15 @@ CREATE FUNCTION merge_fields(
   CROSS JOIN LATERAL (SELECT stored IS NULL OR p_clock COLLATE "C" > (stored ->> 0) COLLATE "C" AS won) w
 $$;
 
--- What a delete takes with it that its writer had not seen, as `overwrote` of merge_fields.
+-- A record without what the system keeps in it.
+CREATE FUNCTION business_fields(p_record jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
+  $$ SELECT p_record - '{id,organization_id,version,created_at,updated_at,updated_by}'::text[] $$;
+
+-- What a delete takes with it that its writer had not seen, as `overwrote` of merge_fields; of an insert what has a value.
 CREATE FUNCTION overwrote_by_delete(p_record jsonb, p_clocks jsonb, p_base_version bigint, p_author uuid) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
-  SELECT jsonb_agg(jsonb_build_object('field', key, 'value', p_record -> key, 'by', value ->> 2, 'at_ms', left(value ->> 0, 13)::bigint) ORDER BY key)
-  FROM jsonb_each(p_clocks) WHERE (value ->> 1)::bigint > p_base_version AND value ->> 2 IS DISTINCT FROM p_author::text AND p_record ? key
+  SELECT jsonb_agg(jsonb_build_object('field', r.key, 'value', r.value, 'by', stamp ->> 2, 'at_ms', left(stamp ->> 0, 13)::bigint) ORDER BY r.key)
+  FROM jsonb_each(business_fields(p_record)) r CROSS JOIN LATERAL (SELECT coalesce(p_clocks -> r.key, p_clocks -> '*') AS stamp) s
+  WHERE (stamp ->> 1)::bigint > p_base_version AND stamp ->> 2 IS DISTINCT FROM p_author::text AND (p_clocks ? r.key OR r.value <> 'null')
 $$;
 
 CREATE FUNCTION keep_overwritten(p_collection text, p_record uuid, p_overwrote jsonb, p_by uuid, p_version bigint) RETURNS void LANGUAGE sql AS $$
@@ -600,7 +613,8 @@ BEGIN
 END $$;
 
 -- Before a row is written: version, times, and the clocks of what changed. A write that comes through write_mutations
--- has a new last_mutation_id and brings its clocks; every other one is stamped by the server.
+-- brings its id and its clocks (one of the two is new, even if the id is one that somebody else used); every other one is
+-- stamped by the server.
 CREATE FUNCTION generate_stamping(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
 BEGIN
@@ -612,7 +626,7 @@ BEGIN
     -- If the id is being deleted at this moment, wait until it is known; its tombstone is where the version goes on.
     PERFORM FROM %3$s t WHERE t.organization_id = NEW.organization_id AND t.id = NEW.id FOR KEY SHARE;
     SELECT t.version, t.clock INTO v_version, v_clock FROM tombstones t
-      WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id;
+      WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id FOR UPDATE;
     IF FOUND THEN
       DELETE FROM tombstones t WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id;
     END IF;
@@ -632,7 +646,7 @@ BEGIN
   NEW.version := OLD.version + 1;
   NEW.created_at := OLD.created_at;
   NEW.updated_at := clock_timestamp();
-  IF NEW.last_mutation_id IS NOT DISTINCT FROM OLD.last_mutation_id THEN
+  IF NEW.last_mutation_id IS NOT DISTINCT FROM OLD.last_mutation_id AND NEW.field_clocks = OLD.field_clocks THEN
     NEW.last_mutation_id := NULL;
     IF NEW.updated_by IS NOT DISTINCT FROM OLD.updated_by THEN NEW.updated_by := local_setting('actor')::uuid; END IF;
     NEW.field_clocks := stamp_fields(OLD.field_clocks, %2$s,
@@ -651,6 +665,7 @@ DECLARE
   v_annotations jsonb := coalesce(local_setting('annotations'), '{}')::jsonb;
   v_unit text := coalesce(local_setting('unit'), pg_current_xact_id()::text);
   v_day date := (now() AT TIME ZONE 'UTC')::date;
+  v_now bigint := now_ms();
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'isolation_level_refused: tracked tables are written at READ COMMITTED, not at %%', upper(current_setting('transaction_isolation'))
@@ -672,39 +687,83 @@ BEGIN
   IF local_setting('wakes') IS DISTINCT FROM 'off' THEN PERFORM pg_notify('branchline_log', ''); END IF;
   RETURN NULL;
 END $frame$;
+  -- A delete's clock: its own, or the server's; of a cascade not below what was written to the record that goes with it.
+  v_buried text := $s$CASE WHEN local_setting('clock') IS NULL THEN next_clock(latest_clock(o.field_clocks), v_now)
+      ELSE greatest(local_setting('clock') COLLATE "C", latest_clock(o.field_clocks)) END$s$;
   v_operation text; v_body text;
 BEGIN
   FOREACH v_operation IN ARRAY ARRAY['insert', 'update', 'delete'] LOOP
     v_body := CASE v_operation
       WHEN 'insert' THEN format(v_frame, v_name, 'new_rows', 'n',
         format($s$'insert', n.version, %s, '{}', '{}', latest_clock(n.field_clocks), n.updated_by, n.last_mutation_id,
-          coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit), NULL$s$, encoding_of(p_table, 'n')),
+          coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
+          (v_annotations -> n.last_mutation_id::text -> 'overwrote')::json$s$, encoding_of(p_table, 'n')),
         '', '')
       WHEN 'update' THEN format(v_frame, v_name, 'new_rows', 'n',
-        format($s$'update', n.version, %s, %s, %s, coalesce(s.clock, next_clock(latest_clock(n.field_clocks), now_ms())),
+        format($s$'update', n.version, %s, %s, %s, coalesce(s.clock, next_clock(latest_clock(n.field_clocks), v_now)),
           n.updated_by, n.last_mutation_id, coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
           (v_annotations -> n.last_mutation_id::text -> 'overwrote')::json$s$,
           encoding_of(p_table, 'n'), changed_of(p_table, 'n', 'o'), previous_of(p_table, 'n', 'o')),
         '', $s$JOIN old_rows o ON o.organization_id = n.organization_id AND o.id = n.id
     CROSS JOIN LATERAL (SELECT max((value ->> 0) COLLATE "C") AS clock FROM jsonb_each(n.field_clocks) WHERE (value ->> 1)::bigint = n.version) s$s$)
       ELSE format(v_frame, v_name, 'old_rows', 'o',
-        format($s$'delete', o.version + 1, %s, '{}', '{}',
-          coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())), local_setting('actor')::uuid,
-          local_setting('mutation')::uuid, v_unit,
-          CASE WHEN o.id = local_setting('record')::uuid THEN (v_annotations -> local_setting('mutation') -> 'overwrote')::json END$s$, encoding_of(p_table, 'o')),
+        format($s$'delete', o.version + 1, %s, '{}', '{}', %s, local_setting('actor')::uuid, local_setting('mutation')::uuid, v_unit,
+          CASE WHEN o.id = local_setting('record')::uuid THEN (v_annotations -> local_setting('mutation') -> 'overwrote')::json END$s$,
+          encoding_of(p_table, 'o'), v_buried),
         format($s$INSERT INTO tombstones AS t (organization_id, collection, record_id, version, clock, field_clocks, record, deleted_by)
-    SELECT o.organization_id, %L, o.id, o.version + 1, coalesce(local_setting('clock'), next_clock(latest_clock(o.field_clocks), now_ms())),
-      o.field_clocks, %s, local_setting('actor')::uuid
+    SELECT o.organization_id, %L, o.id, o.version + 1, %s, o.field_clocks, %s, local_setting('actor')::uuid
     FROM old_rows o JOIN organizations g ON g.id = o.organization_id
     ON CONFLICT (organization_id, collection, record_id) DO UPDATE SET version = excluded.version, clock = excluded.clock,
       field_clocks = excluded.field_clocks, record = excluded.record, deleted_by = excluded.deleted_by, deleted_at = excluded.deleted_at;$s$,
-          v_name, encoding_of(p_table, 'o')), '')
+          v_name, v_buried, encoding_of(p_table, 'o')), '')
     END;
     -- Transition tables have no index and any size, and plans are kept: hash joins are never bad.
     EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS trigger LANGUAGE plpgsql %s SET plan_cache_mode = force_generic_plan
       SET enable_nestloop = off SET enable_mergejoin = off AS %L',
       v_name || '_capture_' || v_operation, settings_of(p_table), v_body);
   END LOOP;
+END $$;
+
+-- What becomes of a write that is older than its record's delete: it merges into the tombstone, where it shows if a later
+-- write revives the record. So it is held to the table's constraints by a trial that leaves nothing behind; else a later
+-- writer would be refused for it. If the deleted record itself would not pass any more (what it refers to has gone as well),
+-- nobody is to blame.
+CREATE FUNCTION generate_burying(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
+  v_columns text[] := ARRAY(SELECT name FROM table_columns(p_table) WHERE is_writable ORDER BY ordinal);
+  v_insert text; v_values text;
+BEGIN
+  SELECT coalesce(string_agg(format(', %I', c), ''), ''), coalesce(string_agg(format(', r.%I', c), ''), '')
+    INTO v_insert, v_values FROM unnest(v_columns) c;
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_row %s) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
+    v_name || '_try', p_table, format($body$
+BEGIN
+  INSERT INTO %1$s (organization_id, id%2$s) SELECT current_organization(), p_row.id%3$s FROM (SELECT p_row.*) r;
+  RAISE EXCEPTION 'tried' USING ERRCODE = 'BL006';
+EXCEPTION WHEN SQLSTATE 'BL006' THEN NULL;
+END $body$, p_table, v_insert, v_values));
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_dead tombstones, p_fields jsonb, p_clock text, p_base_version bigint, p_author uuid)
+    RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS %L',
+    v_name || '_bury', format($body$
+DECLARE v_merge field_merge; v_before %1$s; v_after %1$s; v_is_sound boolean := true;
+BEGIN
+  v_merge := merge_fields(p_dead.record::jsonb, p_dead.field_clocks, p_fields, p_clock, p_base_version, p_author, p_dead.version + 1);
+  IF v_merge.winners = '{}' THEN RETURN; END IF;
+  v_before := jsonb_populate_record(NULL::%1$s, p_dead.record::jsonb);
+  v_after := jsonb_populate_record(v_before, v_merge.winners);
+  BEGIN
+    PERFORM generated.%2$I(v_after);
+  EXCEPTION WHEN integrity_constraint_violation THEN
+    BEGIN
+      PERFORM generated.%2$I(v_before);
+    EXCEPTION WHEN integrity_constraint_violation THEN v_is_sound := false;
+    END;
+    IF v_is_sound THEN RAISE; END IF;
+  END;
+  UPDATE tombstones x SET field_clocks = v_merge.clocks, record = encode_record(v_after)
+    WHERE x.organization_id = p_dead.organization_id AND x.collection = p_dead.collection AND x.record_id = p_dead.record_id;
+END $body$, p_table, v_name || '_try'));
 END $$;
 
 -- The one function that writes mutations of this table. p_mutations: the elements of write_mutations for one
@@ -727,14 +786,17 @@ DECLARE
   v_organization uuid := current_organization();
   v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
   v_ids uuid[] := ARRAY(SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e);
-  v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_clock text; v_result mutation_result;
+  v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_result mutation_result;
+  v_revives boolean; v_has_graves boolean;
 BEGIN
-  IF v_operations <> '{insert}' THEN
-    -- All rows first and in one order, so that two batches cannot deadlock.
-    PERFORM FROM %1$s t WHERE t.organization_id = v_organization AND t.id = ANY (v_ids) ORDER BY t.id FOR NO KEY UPDATE;
-  END IF;
+  -- All rows first and in one order, so that two batches cannot deadlock; then, for inserts, the graves. Whoever deletes or
+  -- revives one of these records at this moment is waited for.
+  PERFORM FROM %1$s t WHERE t.organization_id = v_organization AND t.id = ANY (v_ids) ORDER BY t.id FOR NO KEY UPDATE;
 
   IF 'insert' = ANY (v_operations) THEN
+    PERFORM FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = ANY (v_ids)
+      ORDER BY x.record_id FOR UPDATE;
+    v_has_graves := FOUND;
     RETURN QUERY
     WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'insert'),
     placed AS (
@@ -754,11 +816,26 @@ BEGIN
       WHERE j.verdict = 'write' ORDER BY j.id
       ON CONFLICT (organization_id, id) DO NOTHING
       RETURNING t.id, t.version, encode_record(t) AS record)
-    SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' WHEN j.verdict = 'beaten' THEN 'merged' ELSE 'rejected' END,
-      coalesce(i.version, j.dead_version), j.effective, CASE WHEN j.want_record THEN i.record END,
-      CASE WHEN j.verdict = 'beaten' THEN lost_to_delete(j.fields, v_organization, %2$L, j.id) END,
-      CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL AND j.verdict = 'write' THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
-    FROM judged j LEFT JOIN inserted i ON i.id = j.id;
+    SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' ELSE 'rejected' END, i.version, CASE WHEN i.id IS NULL THEN j.clock ELSE j.effective END,
+      CASE WHEN j.want_record THEN i.record END, NULL::jsonb,
+      CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
+    FROM judged j LEFT JOIN inserted i ON i.id = j.id WHERE j.verdict <> 'beaten';
+    IF v_has_graves THEN
+      -- Inserts that are older than the delete. What was revived or refused has no such grave.
+      FOR v_m IN
+        SELECT p.* FROM (SELECT m.*, %6$s AS values FROM mutations_of(p_mutations, v_organization) m WHERE m.operation = 'insert') p
+        WHERE p.writes AND %7$s ORDER BY p.id
+      LOOP
+        SELECT * INTO v_dead FROM tombstones x
+          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id AND v_m.clock COLLATE "C" <= x.clock;
+        CONTINUE WHEN NOT FOUND;
+        v_m.clock := distinct_clock(v_dead.field_clocks, v_m.clock);
+        v_row := jsonb_populate_record(NULL::%1$s, generated.%9$I() || v_m.values);
+        PERFORM generated.%16$I(v_dead, business_fields(encode_record(v_row)::jsonb), v_m.clock, NULL, v_m.user_id);
+        RETURN NEXT ROW(v_m.ordinal, 'merged', v_dead.version, v_m.clock, NULL, lost_to_delete(v_m.fields, v_organization, %2$L, v_m.id),
+          NULL, NULL, NULL, NULL)::mutation_result;
+      END LOOP;
+    END IF;
   END IF;
 
   IF 'update' = ANY (v_operations) THEN
@@ -767,7 +844,7 @@ BEGIN
       WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'update'),
       target AS (
         SELECT m.*, t AS before, t.id AS found, t.version AS old_version, t.field_clocks, encode_record(t)::jsonb AS old_record,
-          coalesce(m.clock, next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
+          coalesce(distinct_clock(t.field_clocks, m.clock), next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
           CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
             WHEN NOT m.writes OR NOT %11$s OR NOT %12$s THEN 'forbidden'
             WHEN m.mode = 'strict' AND m.base_version IS DISTINCT FROM t.version THEN 'version_mismatch' ELSE 'write' END AS verdict
@@ -783,10 +860,12 @@ BEGIN
         FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(j.before, j.winners) r
         WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id AND t.id = ANY (v_ids)
         RETURNING t.id, t.version, encode_record(t) AS record)
+      -- A refusal says nothing of the record: whoever is refused may not be one who reads it (I8).
       SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
-        coalesce(u.version, j.old_version), j.effective,
+        CASE WHEN j.verdict IN ('write', 'version_mismatch') THEN coalesce(u.version, j.old_version) END,
+        CASE WHEN j.verdict IN ('write', 'version_mismatch') THEN j.effective ELSE j.clock END,
         CASE WHEN j.verdict = 'version_mismatch' THEN j.old_record::json WHEN j.verdict = 'write' AND j.want_record THEN coalesce(u.record, j.old_record::json) END,
-        j.lost, nullif(j.verdict, 'write'), NULL::text, NULL::jsonb, CASE WHEN u.id IS NOT NULL THEN j.overwrote END
+        CASE WHEN j.verdict = 'write' THEN j.lost END, nullif(j.verdict, 'write'), NULL::text, NULL::jsonb, CASE WHEN u.id IS NOT NULL THEN j.overwrote END
       FROM judged j LEFT JOIN updated u ON u.id = j.id
     LOOP
       IF v_result.code = 'missing' THEN
@@ -803,33 +882,34 @@ BEGIN
     FOR v_m IN SELECT u.* FROM mutations_of(p_mutations, v_organization) u WHERE u.ordinal IN (SELECT x.ordinal FROM unnest(v_missing) x) ORDER BY u.id LOOP
       v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL, NULL)::mutation_result;
       SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id FOR UPDATE;
-      IF FOUND AND v_m.clock IS NOT NULL THEN
+      IF NOT FOUND THEN
+        PERFORM refuse_if_revived(EXISTS (SELECT FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id));
+      ELSIF v_m.clock IS NOT NULL AND v_m.fields <> '{}' THEN
         v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
-        IF NOT v_m.writes OR NOT %13$s OR NOT %14$s THEN
+        v_m.clock := distinct_clock(v_dead.field_clocks, v_m.clock);
+        v_revives := v_m.clock COLLATE "C" > v_dead.clock;
+        IF NOT %15$s THEN
+          NULL;
+        ELSIF NOT v_m.writes OR NOT %13$s OR NOT %14$s THEN
           v_result.code := 'forbidden';
         ELSIF v_m.mode = 'strict' THEN
           v_result.code := 'version_mismatch';
-        ELSE
+        ELSIF v_revives THEN
           v_merge := merge_fields(v_dead.record::jsonb, v_dead.field_clocks, v_m.fields, v_m.clock, v_m.base_version, v_m.user_id, v_dead.version + 1);
           v_row := jsonb_populate_record(v_row, v_merge.winners);
-          v_result.code := NULL;
-          IF v_m.clock COLLATE "C" > v_dead.clock THEN
-            PERFORM set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id, jsonb_build_object('unit', v_m.unit))::text, true);
-            v_result.overwrote := v_merge.overwrote;
-            IF v_merge.overwrote IS NOT NULL THEN PERFORM keep_overwritten(%2$L, v_m.id, v_merge.overwrote, v_m.user_id, v_dead.version + 1); END IF;
-            INSERT INTO %1$s AS t (organization_id, id, created_at, updated_by, last_mutation_id, field_clocks%3$s)
-            SELECT v_organization, v_m.id, v_row.created_at, v_m.user_id, v_m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
-            RETURNING t.version, encode_record(t) INTO v_result.version, v_result.record;
-            v_result.status := CASE WHEN v_merge.lost IS NULL THEN 'applied' ELSE 'merged' END;
-            v_result.lost := v_merge.lost;
-            IF NOT v_m.want_record THEN v_result.record := NULL; END IF;
-          ELSE
-            UPDATE tombstones x SET field_clocks = v_merge.clocks, record = encode_record(v_row)
-              WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id;
-            v_result.status := 'merged';
-            v_result.version := v_dead.version;
-            v_result.lost := lost_to_delete(v_m.fields, v_organization, %2$L, v_m.id);
-          END IF;
+          PERFORM set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id,
+            jsonb_build_object('unit', v_m.unit) || CASE WHEN v_merge.overwrote IS NULL THEN '{}' ELSE jsonb_build_object('overwrote', v_merge.overwrote) END)::text, true);
+          IF v_merge.overwrote IS NOT NULL THEN PERFORM keep_overwritten(%2$L, v_m.id, v_merge.overwrote, v_m.user_id, v_dead.version + 1); END IF;
+          INSERT INTO %1$s AS t (organization_id, id, created_at, updated_by, last_mutation_id, field_clocks%3$s)
+          SELECT v_organization, v_m.id, v_row.created_at, v_m.user_id, v_m.mutation_id, v_merge.clocks%4$s FROM (SELECT v_row.*) r
+          RETURNING t.version, encode_record(t) INTO v_result.version, v_result.record;
+          IF NOT v_m.want_record THEN v_result.record := NULL; END IF;
+          v_result := ROW(v_m.ordinal, CASE WHEN v_merge.lost IS NULL THEN 'applied' ELSE 'merged' END, v_result.version, v_m.clock, v_result.record,
+            v_merge.lost, NULL, NULL, NULL, v_merge.overwrote)::mutation_result;
+        ELSE
+          PERFORM generated.%16$I(v_dead, v_m.fields, v_m.clock, v_m.base_version, v_m.user_id);
+          v_result := ROW(v_m.ordinal, 'merged', v_dead.version, v_m.clock, NULL, lost_to_delete(v_m.fields, v_organization, %2$L, v_m.id),
+            NULL, NULL, NULL, NULL)::mutation_result;
         END IF;
       END IF;
       RETURN NEXT v_result;
@@ -840,33 +920,42 @@ BEGIN
   IF 'delete' = ANY (v_operations) THEN
     FOR v_m IN SELECT * FROM mutations_of(p_mutations, v_organization) d WHERE d.operation = 'delete' ORDER BY d.id LOOP
       v_result := ROW(v_m.ordinal, 'rejected', NULL, v_m.clock, NULL, NULL, 'not_found', NULL, NULL, NULL)::mutation_result;
+      v_dead := NULL;
       SELECT * INTO v_row FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id FOR UPDATE;
       IF NOT FOUND THEN
-        UPDATE tombstones x SET clock = greatest(x.clock, v_m.clock COLLATE "C")
-          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id AND v_m.clock IS NOT NULL AND v_m.writes
-          RETURNING x.version INTO v_result.version;
-        IF FOUND THEN v_result.status := 'applied'; v_result.code := NULL; END IF;
+        SELECT * INTO v_dead FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id FOR UPDATE;
+        v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
+      END IF;
+      IF v_row.id IS NULL THEN
+        PERFORM refuse_if_revived(EXISTS (SELECT FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id));
       ELSIF NOT %15$s THEN
+        NULL;
+      ELSIF v_dead.record_id IS NOT NULL AND v_m.clock IS NULL THEN
         NULL;
       ELSIF NOT v_m.writes OR NOT %13$s THEN
         v_result.code := 'forbidden';
+      ELSIF v_dead.record_id IS NOT NULL THEN
+        -- Deleted already; the later delete is the one that counts.
+        UPDATE tombstones x SET clock = v_m.clock, deleted_by = v_m.user_id
+          WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id AND x.clock < v_m.clock COLLATE "C";
+        v_result := ROW(v_m.ordinal, 'applied', v_dead.version, v_m.clock, NULL, NULL, NULL, NULL, NULL, NULL)::mutation_result;
       ELSIF v_m.mode = 'strict' AND v_m.base_version IS DISTINCT FROM v_row.version THEN
         v_result.code := 'version_mismatch';
         v_result.version := v_row.version;
         v_result.record := encode_record(v_row);
       ELSE
-        v_clock := coalesce(v_m.clock, next_clock(latest_clock(v_row.field_clocks), now_ms()));
-        v_result.clock := v_clock;
+        v_result.clock := coalesce(v_m.clock, next_clock(latest_clock(v_row.field_clocks), now_ms()));
         v_result.code := NULL;
-        IF v_clock COLLATE "C" < latest_clock(v_row.field_clocks) THEN
+        IF v_result.clock COLLATE "C" < latest_clock(v_row.field_clocks) THEN
           v_result.status := 'merged';
           v_result.version := v_row.version;
           v_result.lost := lost_delete(v_row.field_clocks);
         ELSE
           v_result.overwrote := overwrote_by_delete(encode_record(v_row)::jsonb, v_row.field_clocks, v_m.base_version, v_m.user_id);
           PERFORM set_config('branchline.actor', v_m.user_id::text, true), set_config('branchline.mutation', v_m.mutation_id::text, true),
-            set_config('branchline.unit', v_m.unit, true), set_config('branchline.clock', v_clock, true), set_config('branchline.record', v_m.id::text, true),
-            set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id, jsonb_strip_nulls(jsonb_build_object('overwrote', v_result.overwrote)))::text, true);
+            set_config('branchline.unit', v_m.unit, true), set_config('branchline.clock', v_result.clock, true), set_config('branchline.record', v_m.id::text, true),
+            set_config('branchline.annotations', jsonb_build_object(v_m.mutation_id,
+              CASE WHEN v_result.overwrote IS NULL THEN '{}' ELSE jsonb_build_object('overwrote', v_result.overwrote) END)::text, true);
           IF v_result.overwrote IS NOT NULL THEN PERFORM keep_overwritten(%2$L, v_m.id, v_result.overwrote, v_m.user_id, v_row.version + 1); END IF;
           DELETE FROM %1$s t WHERE t.organization_id = v_organization AND t.id = v_m.id;
           PERFORM set_config('branchline.actor', '', true), set_config('branchline.mutation', '', true),
@@ -888,7 +977,8 @@ END $body$,
     CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(v_m.branch_ids IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN $s$coalesce(v_m.branch_ids IS NULL OR NOT v_m.fields ? 'branch_id' OR (v_m.fields ->> 'branch_id')::uuid = ANY (v_m.branch_ids), false)$s$ ELSE 'true' END,
-    CASE WHEN v_branch THEN 'coalesce(v_m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END
+    CASE WHEN v_branch THEN 'coalesce(v_m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
+    v_name || '_bury'
   ));
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS %L',
     v_name || '_defaults', 'SELECT jsonb_build_object(' || v_defaults || ')');
@@ -898,6 +988,7 @@ CREATE FUNCTION generate_functions(p_table regclass) RETURNS void LANGUAGE sql A
   SELECT public.generate_encoding(p_table);
   SELECT public.generate_stamping(p_table);
   SELECT public.generate_capture(p_table);
+  SELECT public.generate_burying(p_table);
   SELECT public.generate_writing(p_table);
 $$;
 
@@ -1006,7 +1097,8 @@ BEGIN
   EXECUTE format('DROP POLICY IF EXISTS branchline_organization ON %s', p_table);
   EXECUTE format('REVOKE ALL ON %s FROM branchline_api, branchline_gateway', p_table);
   EXECUTE format('DROP FUNCTION public.encode_record(%s)', p_table);
-  FOREACH v_suffix IN ARRAY ARRAY['_stamp()', '_capture_insert()', '_capture_update()', '_capture_delete()', '_write(jsonb)', '_defaults()'] LOOP
+  FOREACH v_suffix IN ARRAY ARRAY['_stamp()', '_capture_insert()', '_capture_update()', '_capture_delete()', '_write(jsonb)', '_defaults()',
+      '_bury(tombstones, jsonb, text, bigint, uuid)', '_try(' || p_table || ')'] LOOP
     EXECUTE format('DROP FUNCTION generated.%I%s', v_name || split_part(v_suffix, '(', 1), '(' || split_part(v_suffix, '(', 2));
   END LOOP;
   DELETE FROM tracked_tables WHERE table_oid = p_table;
@@ -1086,6 +1178,15 @@ CREATE FUNCTION lost_delete(p_clocks jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
   SELECT jsonb_build_array(jsonb_build_object('field', '*', 'mine', NULL, 'theirs', NULL, 'by', value ->> 2, 'at_ms', left(value ->> 0, 13)::bigint))
   FROM jsonb_each(p_clocks) ORDER BY (value ->> 0) COLLATE "C" DESC LIMIT 1
 $$;
+
+-- Neither record nor tombstone was seen, but now there is the record: it was revived at that moment. What follows has to be
+-- found out anew, by the same transaction run again (as after a deadlock).
+CREATE FUNCTION refuse_if_revived(p_exists boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF p_exists THEN
+    RAISE EXCEPTION 'record_revived: a record was revived while this transaction looked for it; run it again' USING ERRCODE = '40001';
+  END IF;
+END $$;
 
 -- Mutations of one record follow each other in waves; within a wave, collections and records come in one order.
 CREATE FUNCTION apply_waves(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

@@ -150,6 +150,37 @@ async def test_the_same_id_from_somebody_else_is_another_mutation(api: Connectio
     assert (result["status"], result["first"]) == ("applied", None)
 
 
+async def test_the_id_of_somebody_elses_last_write_changes_nothing_about_ones_own(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    """Ids of mutations are seen in deltas. The write keeps its clock (I7), its person and its id."""
+    await owner.execute("UPDATE organization_members SET role = 'manager', branch_ids = NULL")
+    lead = await make_lead(api, tenant)
+    first = tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}, clock=LATER)
+    await write(api, first)
+    clock = LATER[:-1] + "b"
+    [result] = await write(
+        api, {**first, "user_id": tenant.people["ben"], "fields": {"phone": "2"}, "clock": clock}
+    )
+    assert (result["status"], result["clock"]) == ("applied", clock)
+    change = (await log_of(owner, tenant))[-1]
+    assert (change["clock"], str(change["mutation_id"])) == (clock, first["mutation_id"])
+    assert str(change["actor_id"]) == tenant.people["ben"]
+
+
+async def test_two_writes_of_one_client_with_one_clock_are_two_writes(
+    api: Connection, tenant: Tenant
+) -> None:
+    """I9: the way of two requests may take differently long, and their clocks count as the same moment then."""
+    lead = await make_lead(api, tenant)
+    await write(api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}, clock=LATER))
+    [result] = await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "2"}, clock=LATER)
+    )
+    assert (result["status"], result["record"]["phone"]) == ("applied", "2")
+    assert result["clock"] == LATER.replace("-0000-", "-0001-", 1)
+
+
 async def test_the_same_mutation_from_two_processes_at_once_takes_effect_once(
     owner: Connection, connect: Connect, tenant: Tenant
 ) -> None:
@@ -243,6 +274,30 @@ async def test_rights_by_branch_are_part_of_the_statement(
     fields = {"phone": "1"} if operation == "update" else {}
     [result] = await write(api, tenant.mutation(person, operation, "leads", lead, fields=fields))
     assert result["code"] == code
+
+
+@pytest.mark.parametrize(("person", "code"), [("rita", "not_found"), ("carla", "forbidden")])
+async def test_a_refusal_says_nothing_of_the_record(
+    api: Connection, tenant: Tenant, person: str, code: str
+) -> None:
+    """I8: a write with an old clock would lose to values that its writer may not read."""
+    lead = await make_lead(api, tenant, phone="secret", branch_id=tenant.branches["north"])
+    for clock in (EARLIER, None):
+        [result] = await write(
+            api, tenant.mutation(person, "update", "leads", lead, fields={"phone": "?"}, clock=clock)
+        )
+        assert (result["status"], result["code"]) == ("rejected", code)
+        assert [result[name] for name in ("version", "record", "lost", "overwrote")] == [None] * 4
+        assert result["clock"] == clock
+
+
+async def test_a_strict_write_that_is_refused_has_lost_nothing(api: Connection, tenant: Tenant) -> None:
+    lead = await make_lead(api, tenant)
+    strict = {"mode": "strict", "base_version": 7, "clock": EARLIER}
+    [result] = await write(
+        api, tenant.mutation("ana", "update", "leads", lead, fields={"phone": "?"}, **strict)
+    )
+    assert (result["code"], result["lost"], result["version"]) == ("version_mismatch", None, 1)
 
 
 async def test_an_agent_cannot_move_a_record_to_a_branch_that_is_not_theirs(
