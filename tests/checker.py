@@ -162,7 +162,7 @@ def _goes(view: View, changes: Sequence[LoggedChange], offset: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """A person wrote: from now on it shows."""
+    """A person wrote: from now on it shows. Told again, it is what is left of it after the answer."""
 
     mutation_id: str
     key: Key
@@ -213,18 +213,28 @@ def _check_read(client: str, read: Read, open_writes: Mapping[str, Wrote], floor
         least = floor.get(read.key, 0)
         _demand(read.version >= least, f"{what} went back from version {least} to {read.version}")
         floor[read.key] = read.version
-    mine: dict[str, Any] = {}
-    is_deleted = False
-    for wrote in open_writes.values():
-        if wrote.key == read.key:
-            is_deleted = wrote.operation == "delete"
-            mine = {} if is_deleted else {**mine, **wrote.fields}
+    mine, is_deleted = _expected([each for each in open_writes.values() if each.key == read.key])
     if is_deleted:
         _demand(read.record is None, f"{what} is visible after its delete")
     elif read.record is not None:
         for name, value in mine.items():
             got = read.record.get(name)
             _demand(got == value, f"{what}.{name} shows {got!r} in place of one's own {value!r}")
+
+
+def _expected(writes: Sequence[Wrote]) -> tuple[dict[str, Any], bool]:
+    """What a record must show of its author's open writes, and whether it must not be there at all."""
+    mine: dict[str, Any] = {}
+    is_deleted = False
+    for wrote in writes:
+        match wrote.operation:
+            case "insert":
+                mine, is_deleted = dict(wrote.fields), False
+            case "delete":
+                mine, is_deleted = {}, True
+            case _ if not is_deleted:
+                mine = {**mine, **wrote.fields}
+    return mine, is_deleted
 
 
 # (4) Replicas.
@@ -283,31 +293,59 @@ def check_fold(acknowledged: Iterable[Acknowledged], rows: Mapping[Key, Record])
 def check_acknowledged(
     acknowledged: Iterable[Acknowledged], log: Sequence[LoggedChange], rows: Mapping[Key, Record]
 ) -> None:
-    """Every acknowledged write is in the rows, or a later change has replaced it; each takes effect once."""
-    of_mutation: dict[str, list[LoggedChange]] = {}
-    of_record: dict[Key, list[LoggedChange]] = {}
-    for change in log:
-        of_record.setdefault((change.collection, change.id), []).append(change)
-        if change.mutation_id is not None:
-            of_mutation.setdefault(change.mutation_id, []).append(change)
-    for each in acknowledged:
-        effects = [c for c in of_mutation.get(each.mutation_id, ()) if (c.collection, c.id) == each.key]
+    """Every acknowledged write is in the rows, or a later one has beaten it; each takes effect once.
+
+    Give the writes of all clients at once: what beats a write is a change in the log, or another acknowledged write
+    that the log does not show because it changed nothing (the same value again, a delete of a deleted record).
+    """
+    history = _History(list(acknowledged), log)
+    for each in history.acknowledged:
+        effects = [
+            c for c in history.of_mutation.get(each.mutation_id, ()) if (c.collection, c.id) == each.key
+        ]
         _demand(len(effects) <= 1, f"{each.mutation_id} took effect {len(effects)} times")
-        _check_presence(each, effects, of_record.get(each.key, []), rows.get(each.key))
+        _check_presence(each, effects, history, rows.get(each.key))
+
+
+class _History:
+    """What has happened to each record."""
+
+    def __init__(self, acknowledged: list[Acknowledged], log: Sequence[LoggedChange]) -> None:
+        self.acknowledged = acknowledged
+        self.of_mutation: dict[str, list[LoggedChange]] = {}
+        self._changes: dict[Key, list[LoggedChange]] = {}
+        self._writes: dict[Key, list[Acknowledged]] = {}
+        for change in log:
+            self._changes.setdefault((change.collection, change.id), []).append(change)
+            if change.mutation_id is not None:
+                self.of_mutation.setdefault(change.mutation_id, []).append(change)
+        for each in acknowledged:
+            self._writes.setdefault(each.key, []).append(each)
+
+    def beats(self, key: Key, clock: str, name: str) -> bool:
+        """Whether something later than `clock` wrote a field, or the whole record."""
+        changes = (c for c in self._changes.get(key, ()) if c.clock > clock)
+        writes = (each for each in self._writes.get(key, ()) if each.clock > clock)
+        return any(_touches(change, name) for change in changes) or any(
+            each.operation != "update" or (name in each.fields and name not in each.lost) for each in writes
+        )
+
+    def revives(self, key: Key, clock: str) -> bool:
+        """Whether a record was inserted, or inserted again, later than `clock`."""
+        return any(c.operation == "insert" and c.clock > clock for c in self._changes.get(key, ()))
 
 
 def _check_presence(
-    each: Acknowledged, effects: Sequence[LoggedChange], history: Sequence[LoggedChange], row: Record | None
+    each: Acknowledged, effects: Sequence[LoggedChange], history: _History, row: Record | None
 ) -> None:
     what = f"the acknowledged {each.operation} {each.mutation_id} of {each.key[0]}/{each.key[1]}"
     clock = effects[0].clock if effects else each.clock
-    later = [change for change in history if change.clock > clock]
     if each.operation == "delete":
-        is_beaten = "*" in each.lost or any(change.operation == "insert" for change in later)
+        is_beaten = "*" in each.lost or history.revives(each.key, clock)
         _demand(row is None or is_beaten, f"{what}: the record is there, and nothing revived it")
         return
     for name, value in each.fields.items():
-        is_beaten = any(_touches(change, name) for change in later)
+        is_beaten = history.beats(each.key, clock, name)
         if name in each.lost:
             _demand(is_beaten, f"{what}: {name} is said to be lost, and nothing later wrote it")
             continue

@@ -303,6 +303,7 @@ def test_stamps_are_moved_together_with_the_time(bench: Bench) -> None:
     bench.batch(limit=1)
     changed = bench.queue.shift_clocks(-3_600_000)
     assert [parse_clock(each.mutation.clock).ms for each in changed] == [NOW - 3_599_999, NOW - 3_599_998]
+    assert bench.queue.shift_clocks(-3_600_000) == []
 
 
 def test_what_is_queued_is_put_aside_when_access_is_lost(bench: Bench) -> None:

@@ -167,6 +167,14 @@ def test_lost_access_clears_all() -> None:
     assert bench.view.position is None
 
 
+def test_a_record_that_is_named_twice_changes_once() -> None:
+    bench = Bench()
+    bench.snapshot(record("a"))
+    mutation = Mutation("m", "leads", "a", "delete")
+    bench.queue.add(mutation)
+    assert kinds(bench.view.queue_changed(["a", "a"])) == [("removed", "a")]
+
+
 def test_a_record_that_does_not_change_for_people_has_no_effect() -> None:
     bench = Bench()
     bench.snapshot(record("a"))

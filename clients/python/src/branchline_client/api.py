@@ -1,8 +1,10 @@
 """The HTTP side of the protocol. Every request has a deadline; a connection that let one pass is not used again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -66,6 +68,8 @@ class Api:
         self._credentials = credentials
         self._transport = transport
         self._http = self._open()
+        self.on_date: Callable[[int, int], None] = lambda server_ms, round_trip_ms: None
+        """Told of the server's time with each answer, to the second, and how long the way there and back took."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -185,6 +189,7 @@ class Api:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
         http = self._http
+        sent_at = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
                 response = await http.request(method, self.url + path, content=content, headers=headers)
@@ -193,6 +198,9 @@ class Api:
             raise UnreachableError(
                 f"{method} {path.partition('?')[0]}: {str(error) or 'no answer in time'}"
             ) from error
+        date_ms = _date_ms(response.headers.get("date"))
+        if date_ms is not None:
+            self.on_date(date_ms, int((time.monotonic() - sent_at) * 1000))
         return _answer(response)
 
     def _open(self) -> httpx.AsyncClient:
@@ -233,6 +241,14 @@ def _part_from_json(data: Mapping[str, Any]) -> _Part:
         has_more=data.get("more", False),
         is_partial=data.get("partial", False),
     )
+
+
+def _date_ms(header: str | None) -> int | None:
+    """The middle of the second that a `Date` names, in Unix milliseconds."""
+    try:
+        return None if header is None else int(parsedate_to_datetime(header).timestamp()) * 1000 + 500
+    except ValueError:
+        return None
 
 
 def _seconds(header: str | None) -> float | None:

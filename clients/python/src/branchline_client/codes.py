@@ -31,7 +31,10 @@ REJECTIONS: dict[str, Reaction] = {
     "not_filterable": "give_up",
     "invalid_value": "give_up",
     "forbidden": "give_up",
+    "not_found": "give_up",
+    "too_large": "give_up",
     "too_many_subscriptions": "give_up",
+    "too_many_announcements": "give_up",
     "not_available": "give_up",
     "unavailable": "retry",
 }

@@ -17,7 +17,8 @@ class Mutation:
     """One record to be inserted, updated or deleted.
 
     `base_version` is the version that its author saw, None if there was none to see. `mode` None leaves it to the
-    server: strict for critical fields, else merge. `made_at_ms` is when it was typed, by the server's time.
+    server: strict for critical fields, else merge. `made_at_ms` is when it was typed, by the server's time; `offset_ms`
+    is what the device's clock lacked of that time when `clock` was stamped.
     """
 
     mutation_id: str
@@ -29,6 +30,7 @@ class Mutation:
     mode: Mode | None = None
     clock: str = ""
     made_at_ms: int = 0
+    offset_ms: int = 0
 
     @property
     def key(self) -> tuple[str, str]:

@@ -216,12 +216,18 @@ class Queue:
                 entries.append(InboxEntry(pending.mutation, code, message, now_ms))
         return entries
 
-    def shift_clocks(self, by_ms: int) -> list[Pending]:
-        """Move the stamps of all that has no answer, as this device's notion of time was moved."""
-        changed = [each for each in self._pending.values() if each.is_open and each.mutation.clock]
-        for pending in changed:
-            moved = shift(pending.mutation.clock, by_ms)
-            pending.mutation = pending.written = replace(pending.mutation, clock=moved)
+    def shift_clocks(self, offset_ms: int) -> list[Pending]:
+        """Move the stamps of all that has no answer to a new notion of time; give those that were moved.
+
+        Each knows the notion that it was stamped by, so it does not matter what a crash left behind of an earlier move.
+        """
+        changed = []
+        for pending in self._pending.values():
+            mutation = pending.mutation
+            if pending.is_open and mutation.clock and mutation.offset_ms != offset_ms:
+                clock = shift(mutation.clock, offset_ms - mutation.offset_ms)
+                pending.mutation = pending.written = replace(mutation, clock=clock, offset_ms=offset_ms)
+                changed.append(pending)
         return changed
 
     def release(self, holds: Callable[[Pending], bool]) -> list[Pending]:

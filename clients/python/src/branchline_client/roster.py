@@ -42,7 +42,7 @@ class Roster:
 
     def take(self, news: PresenceNews) -> RosterUpdate:
         """Take news."""
-        is_roster, self._is_fresh = self._is_fresh, False
+        is_roster, self._is_fresh = self._is_fresh or news.count is not None, False
         if is_roster:
             self.people = {}
         joined = [person_from_json(each) for each in news.joined]
@@ -52,10 +52,8 @@ class Roster:
             self.people[person.connection_id] = person
         for person in left:
             self.people.pop(person.connection_id, None)
-        if news.count is not None:
-            self.count = news.count
-        elif is_roster:
-            self.count = len(self.people)
+        if is_roster:
+            self.count = len(self.people) if news.count is None else news.count
         else:
             self.count = max(self.count + len(joined) - len(left), len(self.people))
         return RosterUpdate(joined, left, changed, is_roster)

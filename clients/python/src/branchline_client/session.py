@@ -140,6 +140,7 @@ class Session:
         )
         self.cache_writer = CacheWriter(cache, self.writer, lambda: self.lives)
         self.overwritten = Overwritten(api, self.writer, self._user_id)
+        api.on_date = self._heard_date
         self.writer.changed = self._queue_changed
         self.writer.kept = self.pusher.kick
         self.subscriptions.on_fact = self._fact
@@ -309,6 +310,11 @@ class Session:
         now_ms = device_ms()
         round_trip_ms = max(0, now_ms - sent_at_ms)
         self.writer.see_server_time(server_ms, now_ms - round_trip_ms // 2, round_trip_ms)
+
+    def _heard_date(self, server_ms: int, round_trip_ms: int) -> None:
+        # A date is to the second: it tells a clock that is wrong from one that is right, and no more.
+        then_ms = device_ms() - round_trip_ms // 2
+        self.writer.see_server_time(server_ms, then_ms, round_trip_ms + 1_000)
 
     def _is_bound_to(self, principal: Principal) -> bool:
         """Whether what is kept here is this principal's; it becomes so if it is nobody's yet."""

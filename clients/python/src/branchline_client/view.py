@@ -134,7 +134,7 @@ class LiveView:
 
     def _refresh(self, record_ids: Iterable[str], changes: Mapping[str, Change]) -> tuple[Effect, ...]:
         found = []
-        for record_id in record_ids:
+        for record_id in dict.fromkeys(record_ids):
             before = self.visible.get(record_id)
             after = self._visible(record_id)
             if before is not after and before != after:

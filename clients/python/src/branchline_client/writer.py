@@ -114,6 +114,7 @@ class Writer:
             restored = self.queue.add(pending.mutation, stage=pending.stage, sequence=pending.sequence)
             restored.written, restored.attempts = pending.written, pending.attempts
             restored.was_sent, restored.answer = pending.was_sent, pending.answer
+        self.queue.shift_clocks(self.clock.offset_ms)
         for entry in kept.inbox:
             self.queue.note_refused(entry.mutation)
 
@@ -231,7 +232,7 @@ class Writer:
         self.clock, moved = self.clock.see_server_time(server_ms, device_ms, round_trip_ms)
         if moved:
             _log.info("this device's clock is %d ms off the server's", -self.clock.offset_ms)
-            self._keep_later(Changes(put=self.queue.shift_clocks(moved), clock=self.clock))
+            self._keep_later(Changes(put=self.queue.shift_clocks(self.clock.offset_ms), clock=self.clock))
 
     async def wait_kept(self) -> None:
         """Wait until everything that was begun is kept, or has failed to be."""
@@ -260,6 +261,7 @@ class Writer:
             mode=mode,
             clock=stamp,
             made_at_ms=self.now_ms(),
+            offset_ms=self.clock.offset_ms,
         )
 
     def _again(self, entry: InboxEntry) -> Mutation:
