@@ -15,7 +15,7 @@ from typing import Any
 from websockets import Subprotocol
 from websockets.asyncio.client import ClientConnection, connect
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 class RefusedError(Exception):
