@@ -324,6 +324,7 @@ class Replica:
         if message["mode"] == "live":
             self.position = message["offset"]
         elif message["mode"] == "snapshot":
+            self.offsets.clear()
             self.records.clear()
             self.versions.clear()
             self.position = None
