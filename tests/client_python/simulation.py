@@ -238,7 +238,7 @@ class SimulatedClient:
             result.clock or "",
             lost,
         )
-        if "*" not in lost and (pending.written.fields or mutation.operation == "delete"):
+        if pending.written.fields or pending.written.operation != "update":
             # Less what was lost it is still to be seen.
             self._note_written(pending)
         else:

@@ -7,6 +7,7 @@ import pytest
 from branchline_client.clock import parse_clock
 from branchline_client.mutation import InboxEntry, Mode, Mutation, MutationOperation, Result, result_from_json
 from branchline_client.queue import DEPENDENCY_CODE, Pending, Queue, Settlement, Stage
+from branchline_client.rebase import visible_record
 
 ME = "00000000-0000-4000-8000-00000000000a"
 NOW = 1_700_000_000_000
@@ -218,6 +219,22 @@ def test_what_was_lost_is_reported_and_not_shown_as_written(bench: Bench) -> Non
     )
     [pending] = bench.queue.of_record("leads", "a")
     assert pending.written.fields == {"score": 5}
+
+
+@pytest.mark.parametrize(
+    ("operation", "lost"), [("insert", ["name"]), ("delete", ["*"]), ("update", ["name"])]
+)
+def test_a_write_that_lost_altogether_shows_nothing(
+    bench: Bench, operation: MutationOperation, lost: list[str]
+) -> None:
+    bench.add(operation, "a", {} if operation == "delete" else {"name": "mine"})
+    bench.batch()
+    entries = [{"field": name, "mine": "mine", "theirs": None} for name in lost]
+    bench.answer(result_from_json({"mutation_id": "m1", "status": "merged", "version": 4, "lost": entries}))
+    [pending] = bench.queue.of_record("leads", "a")
+    assert visible_record(None, [pending.written]) is None
+    server = {"id": "a", "version": 4, "name": "theirs"}
+    assert visible_record(server, [pending.written]) == server
 
 
 def test_a_repeat_is_answered_as_the_first_time(bench: Bench) -> None:

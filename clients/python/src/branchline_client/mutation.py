@@ -185,8 +185,10 @@ def losses_of(mutation: Mutation, result: Result) -> list[Loss]:
 
 
 def without_lost(mutation: Mutation, result: Result) -> Mutation:
-    """Give what a merged mutation has in fact written."""
+    """Give what a merged mutation has in fact written. One that lost altogether is an update of nothing."""
     if not result.lost:
         return mutation
     lost = {each.field for each in result.lost}
-    return replace(mutation, fields={name: v for name, v in mutation.fields.items() if name not in lost})
+    fields = {name: value for name, value in mutation.fields.items() if name not in lost}
+    is_beaten = "*" in lost or (mutation.operation == "insert" and not fields)
+    return replace(mutation, operation="update" if is_beaten else mutation.operation, fields=fields)

@@ -309,7 +309,8 @@ def _seeing(mutation: Mutation, before: Pending, result: Result) -> Mutation:
     Only if the other made exactly the next version after what the author had seen: otherwise somebody else's write lies
     between, which the author has not seen and the server has to know that.
     """
-    if result.version is None or not (before.written.fields or before.mutation.operation == "delete"):
+    has_written = before.written.operation != "update" or before.written.fields
+    if result.version is None or not has_written:
         return mutation
     if _merge_alike(before.mutation, mutation):
         # They may have shared a request before a crash: what was sent once keeps its content (I6).
