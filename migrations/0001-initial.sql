@@ -778,9 +778,11 @@ BEGIN
     coalesce(string_agg(format(', %1$I = r.%1$I', c), ''), '') INTO v_insert, v_values, v_set FROM unnest(v_columns) c;
   SELECT coalesce(string_agg(format('%L, %s', name, default_expression), ', '), '') INTO v_defaults
     FROM table_columns(p_table) WHERE is_writable AND default_expression IS NOT NULL;
-  -- Plans are kept, and may have been made while the table was small. So rows are reached by `id = ANY (…)` and the key, at any size.
+  -- Plans are kept, and may have been made while the table was small. So rows are reached by `id = ANY (…)` and the key, at any
+  -- size, and mutations, whose number no plan knows, meet them in hash joins: a nested loop looks through all of them for each.
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
-    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS %L',
+    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+    SET enable_nestloop = off SET enable_mergejoin = off AS %L',
     v_name || '_write', format($body$
 DECLARE
   v_organization uuid := current_organization();
@@ -842,7 +844,7 @@ BEGIN
     v_missing := '{}';
     FOR v_result IN
       WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'update'),
-      target AS (
+      target AS MATERIALIZED (
         SELECT m.*, t AS before, t.id AS found, t.version AS old_version, t.field_clocks, encode_record(t)::jsonb AS old_record,
           coalesce(distinct_clock(t.field_clocks, m.clock), next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
           CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
@@ -850,8 +852,9 @@ BEGIN
             WHEN m.mode = 'strict' AND m.base_version IS DISTINCT FROM t.version THEN 'version_mismatch' ELSE 'write' END AS verdict
         FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id AND t.id = ANY (v_ids)),
       judged AS MATERIALIZED (
-        SELECT g.*, (f).winners, (f).lost, (f).overwrote, (f).clocks FROM (
-          SELECT target.*, merge_fields(old_record, field_clocks, fields, effective, base_version, user_id, old_version + 1) AS f FROM target) g),
+        -- In FROM, so that it is called once for each; named in the list it is called for each part of its answer.
+        SELECT g.*, f.winners, f.lost, f.overwrote, f.clocks FROM target g
+        CROSS JOIN LATERAL merge_fields(old_record, field_clocks, fields, effective, base_version, user_id, old_version + 1) f),
       annotated AS (SELECT set_config('branchline.annotations', jsonb_object_agg(j.mutation_id,
           CASE WHEN j.overwrote IS NULL THEN jsonb_build_object('unit', j.unit) ELSE jsonb_build_object('unit', j.unit, 'overwrote', j.overwrote) END)::text, true)
         FROM judged j),
