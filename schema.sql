@@ -780,10 +780,9 @@ BEGIN
     FROM table_columns(p_table) WHERE is_writable AND default_expression IS NOT NULL;
   -- Plans are kept, and may have been made while the table was small. So rows are reached by `id = ANY (…)` and the key, at any
   -- size, and mutations, whose number no plan knows, meet them in hash joins: a nested loop looks through all of them for each.
-  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
-    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-    SET enable_nestloop = off SET enable_mergejoin = off AS %L',
-    v_name || '_write', format($body$
+  EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql %s
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS %L',
+    v_name || '_write', settings_of(p_table), format($body$
 DECLARE
   v_organization uuid := current_organization();
   v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
@@ -817,7 +816,7 @@ BEGIN
       FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, generated.%9$I() || j.values) r
       WHERE j.verdict = 'write' ORDER BY j.id
       ON CONFLICT (organization_id, id) DO NOTHING
-      RETURNING t.id, t.version, encode_record(t) AS record)
+      RETURNING t.id, t.version, %17$s AS record)
     SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' ELSE 'rejected' END, i.version, CASE WHEN i.id IS NULL THEN j.clock ELSE j.effective END,
       CASE WHEN j.want_record THEN i.record END, NULL::jsonb,
       CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
@@ -845,7 +844,7 @@ BEGIN
     FOR v_result IN
       WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'update'),
       target AS MATERIALIZED (
-        SELECT m.*, t AS before, t.id AS found, t.version AS old_version, t.field_clocks, encode_record(t)::jsonb AS old_record,
+        SELECT m.*, t AS before, t.id AS found, t.version AS old_version, t.field_clocks, %17$s::jsonb AS old_record,
           coalesce(distinct_clock(t.field_clocks, m.clock), next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
           CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
             WHEN NOT m.writes OR NOT %11$s OR NOT %12$s THEN 'forbidden'
@@ -862,7 +861,7 @@ BEGIN
         UPDATE %1$s AS t SET updated_by = j.user_id, last_mutation_id = j.mutation_id, field_clocks = j.clocks%5$s
         FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(j.before, j.winners) r
         WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id AND t.id = ANY (v_ids)
-        RETURNING t.id, t.version, encode_record(t) AS record)
+        RETURNING t.id, t.version, %17$s AS record)
       -- A refusal says nothing of the record: whoever is refused may not be one who reads it (I8).
       SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
         CASE WHEN j.verdict IN ('write', 'version_mismatch') THEN coalesce(u.version, j.old_version) END,
@@ -981,7 +980,7 @@ END $body$,
     CASE WHEN v_branch THEN 'coalesce(v_m.branch_ids IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN $s$coalesce(v_m.branch_ids IS NULL OR NOT v_m.fields ? 'branch_id' OR (v_m.fields ->> 'branch_id')::uuid = ANY (v_m.branch_ids), false)$s$ ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(v_m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
-    v_name || '_bury'
+    v_name || '_bury', encoding_of(p_table, 't')  -- in the statement itself: a function is called for each row
   ));
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS %L',
     v_name || '_defaults', 'SELECT jsonb_build_object(' || v_defaults || ')');
