@@ -168,7 +168,7 @@ class _Page:
 def _select(value: str, collection: Collection, conditions: list[str]) -> str:
     table = quote_identifier(collection.name)
     return (
-        f"SELECT encode_record(t)::text, t.id::text, {value} FROM public.{table} t"  # noqa: S608 - see above
+        f"SELECT encode_record(t.*)::text, t.id::text, {value} FROM public.{table} t"  # noqa: S608 - see above
         f" WHERE {' AND '.join(conditions)}"
     )
 

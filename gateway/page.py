@@ -27,7 +27,7 @@ SELECT id::text, record, candidates FROM (
   SELECT id, record, count(*) OVER () AS candidates,
     sum(octet_length(record)) OVER (ORDER BY id) - octet_length(record) AS before
   FROM (
-    SELECT t.id, encode_record(t)::text AS record FROM public.{collection} t
+    SELECT t.id, encode_record(t.*)::text AS record FROM public.{collection} t
     WHERE {conditions} ORDER BY t.id LIMIT {limit}) page) sized
 WHERE before < {limit_bytes} ORDER BY sized.id
 """

@@ -112,7 +112,7 @@ def view_of(topic: Topic, reader: Principal, catalogue: Catalogue) -> View:
     branched = frozenset(name for name in names if catalogue.collections[name].has_branch)
     branches = reader.readable_branches if branched else None
     return View(
-        name=f"{topic.canonical}#{_digest(fields, branches)}",
+        name=f"{topic.canonical}#{_digest(reader.organization_id, fields, branches)}",
         topic=topic,
         fields=fields,
         branched=branched,
@@ -215,8 +215,12 @@ def _json_value(type_: FieldType, canonical: str) -> Any:
             return canonical
 
 
-def _digest(fields: Mapping[str, frozenset[str]], branches: frozenset[str] | None) -> str:
+def _digest(
+    organization_id: str, fields: Mapping[str, frozenset[str]], branches: frozenset[str] | None
+) -> str:
     rights = [
+        # Offsets are an organisation's own: a position of another one must not look like one of this view's.
+        organization_id,
         None if branches is None else sorted(branches),
         [[name, sorted(fields[name])] for name in sorted(fields)],
     ]

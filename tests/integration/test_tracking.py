@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.integration.conftest import Connect
-from tests.tenants import Connection, Tenant, log_of, new_id
+from tests.tenants import Connection, Tenant, log_of, new_id, write
 
 
 async def insert(connection: Connection, tenant: Tenant, table: str, **values: object) -> str:
@@ -303,3 +303,68 @@ async def test_partitions_are_made_ahead_beside_an_open_writer(
     assert await owner.fetchval("SELECT ensure_log_partitions(9)") == 2
     assert await owner.fetchval("SELECT ensure_log_partitions(9)") == 0
     await somebody.execute("COMMIT")
+
+
+async def test_columns_may_have_any_name_also_that_of_an_alias(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    columns = ", ".join(
+        f'"{name}" text'
+        for name in [
+            "t",
+            "x",
+            "r",
+            "m",
+            "n",
+            "o",
+            "k",
+            "j",
+            "u",
+            "f",
+            "g",
+            "e",
+            "s",
+            "d",
+            "c",
+            "z",
+            "excluded",
+            "fields",
+            "shown",
+        ]
+    )
+    await owner.execute(f"CREATE TABLE odd (organization_id uuid, id uuid, {columns}); SELECT track('odd')")
+    record = new_id()
+    [made] = await write(api, tenant.mutation("ana", "insert", "odd", record, fields={"t": "1", "x": "2"}))
+    [changed] = await write(api, tenant.mutation("ana", "update", "odd", record, fields={"r": "3", "t": "4"}))
+    assert (made["status"], changed["status"]) == ("applied", "applied")
+    assert (changed["record"]["t"], changed["record"]["x"], changed["record"]["r"]) == ("4", "2", "3")
+    [gone] = await write(api, tenant.mutation("ana", "delete", "odd", record))
+    assert gone["status"] == "applied"
+
+
+async def test_a_table_may_have_no_field_of_its_own(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    await owner.execute("CREATE TABLE bare (organization_id uuid, id uuid); SELECT track('bare')")
+    record = new_id()
+    [made] = await write(api, tenant.mutation("ana", "insert", "bare", record))
+    [gone] = await write(api, tenant.mutation("ana", "delete", "bare", record))
+    assert (made["status"], gone["status"]) == ("applied", "applied")
+    await owner.execute("ALTER TABLE bare ADD COLUMN label text")
+    await owner.execute("ALTER TABLE bare DROP COLUMN label")
+
+
+async def test_a_record_has_one_order_of_fields_also_where_nothing_was_written(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    lead = await insert(owner, tenant, "leads", name="L")
+    shown = list(
+        orjson.loads(await owner.fetchval("SELECT encode_record(l)::text FROM leads l WHERE id = $1", lead))
+    )
+    [same] = await write(api, tenant.mutation("ana", "update", "leads", lead))
+    [refused] = await write(
+        api,
+        tenant.mutation("ana", "update", "leads", lead, fields={"name": "M"}, mode="strict", base_version=9),
+    )
+    assert list(same["record"]) == shown
+    assert list(refused["record"]) == shown
