@@ -138,6 +138,7 @@ class CatchUp:
                 offset=head,
             )
         )
+        _organization(subscription).presence.follow(subscription, watch=subscription.with_presence)
 
     # Reading.
 

@@ -67,6 +67,20 @@ class Unfollow:
 
 
 @dataclass(frozen=True, slots=True)
+class Show:
+    """Show the others on a topic what the client announces."""
+
+    request: Announce
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Pass a signal on to the others on a topic."""
+
+    request: Signal
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """Send a message."""
 
@@ -95,7 +109,7 @@ class Close:
     reason: str
 
 
-Effect = SignIn | Renew | Follow | Unfollow | Reply | Report | Note | Close
+Effect = SignIn | Renew | Follow | Unfollow | Show | Pass | Reply | Report | Note | Close
 
 
 class Conversation:
@@ -175,17 +189,13 @@ class Conversation:
                 return [Report(message)] if self.receipts else []
             case Purged():
                 return [Note(tuple(message.topics))]
-            case Announce() | Signal():
-                return [_not_available(message)]
+            case Announce():
+                return [Show(message)]
+            case Signal():
+                return [Pass(message)]
             case _:
                 assert_never(message)
 
     def _close(self, code: CloseCode, reason: str) -> list[Effect]:
         self.ended()
         return [Close(code, reason)]
-
-
-def _not_available(message: Announce | Signal) -> Effect:
-    """Answer what this gateway does not offer: presence and signals."""
-    text = f"{message.type} is not offered by this gateway"
-    return Reply(downstream.rejected(id=None, code="not_available", message=text))

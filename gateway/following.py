@@ -38,7 +38,7 @@ class Following:
             message = f"a socket follows at most {self._options.subscriptions} topics"
             self._reject(seat, request.id, "too_many_subscriptions", message)
             return
-        subscription = Subscription(seat, request.id, view)
+        subscription = Subscription(seat, request.id, view, with_presence=request.presence)
         seat.subscriptions.append(subscription)
         since = request.since.position() if isinstance(request.since, SincePosition) else None
         self._catch_up.follow(subscription, since, now=request.since == "now")
@@ -68,6 +68,8 @@ class Following:
         """Bring a seat forward whose reader has read."""
         for subscription in list(seat.subscriptions):
             self._catch_up.advance(subscription)
+        if seat.organization is not None:
+            seat.organization.presence.resume(seat)
 
     def rights_changed(self, seat: Seat) -> None:
         """Have a seat go on with what its person may still read, in the same view, and purge the rest."""

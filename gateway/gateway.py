@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import structlog
 from redis.asyncio import Redis
@@ -10,9 +11,11 @@ from core.catalogue import Catalogue, CatalogueWatcher
 from core.database import Pool
 from core.status_server import Readiness
 from core.tokens import Claims, TokenError, Tokens, claims_from_json, ticket_key
+from gateway.announcing import Announcing
 from gateway.broker import BROKER_ERRORS, Broker
 from gateway.catch_up import CatchUp
 from gateway.connection import Connection, Rules
+from gateway.exchange import Exchange
 from gateway.fan_out import FanOut
 from gateway.feed import Feed
 from gateway.following import Following
@@ -25,7 +28,11 @@ from gateway.log_reader import READ_ERRORS, LogReader
 from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.organization import Organization
+from gateway.presence import Presence
 from gateway.reception import Reception
+from gateway.record_reader import RecordReader
+from gateway.roster import Key
+from gateway.seat import Seat
 from gateway.server import Server, UnavailableError
 from gateway.snapshot import SnapshotReader
 from gateway.subscription import Subscription
@@ -70,17 +77,40 @@ class Gateway:
         log_reader = LogReader(pool, self.metrics)
         snapshots = SnapshotReader(pool, self.metrics, page_records=options.snapshot_page_records)
         self.intake = Intake(
-            log_reader, self.jobs, self.fan_out, self.metrics, options, self._make_organization
+            log_reader,
+            self.jobs,
+            self.fan_out,
+            self.metrics,
+            options,
+            self._make_organization,
+            self._released,
+        )
+        self._presences: dict[str, Presence] = {}
+        self._record_reader = RecordReader(pool, lambda: self._watcher.current)
+        self.exchange = Exchange(
+            redis,
+            self.jobs,
+            self.metrics,
+            presences=self._presences,
+            on_signal=lambda organization_id, signal: self.announcing.hear(organization_id, signal),
         )
         self.intake.broker = Broker(
             redis,
             self.metrics,
             channel=HEARTBEAT_CHANNEL,
-            on_message=self.intake.on_message,
-            on_subscribed=self.intake.on_subscribed,
+            on_message=self._on_message,
+            on_subscribed=self._on_subscribed,
         )
+        self.exchange.broker = self.intake.broker
         self.catch_up = CatchUp(log_reader, snapshots, self.metrics)
         self.following = Following(self.catch_up, self.metrics, options, self._watcher.current)
+        self.announcing = Announcing(
+            self.metrics,
+            options,
+            self._watcher.current,
+            organizations=self.intake.organizations,
+            tell=self.exchange.tell,
+        )
         self.server = Server(options, self.jobs, self.metrics, prove=self._prove, readiness=self.readiness)
         self.reception = Reception(
             pool,
@@ -89,7 +119,7 @@ class Gateway:
             self.jobs,
             options,
             perform=self.server.perform,
-            rights_changed=self.following.rights_changed,
+            rights_changed=self._rights_changed,
         )
         self.sweep = Sweep(
             options,
@@ -98,7 +128,7 @@ class Gateway:
             too_slow=self.server.too_slow,
             visit=self.server.visit,
         )
-        self.server.furnish(self.reception, self.following, self.sweep)
+        self.server.furnish(self.reception, self.following, self.announcing, self.sweep)
         self._heartbeat = Heartbeat(self.intake, options)
 
     def connection(self) -> Connection:
@@ -118,6 +148,7 @@ class Gateway:
             async with self.jobs, asyncio.TaskGroup() as group:
                 group.create_task(self.intake.broker.run(), name="broker")
                 group.create_task(self.intake.watch(), name="intake")
+                group.create_task(self.exchange.run(), name="exchange")
                 group.create_task(self.catch_up.run(), name="catch-up")
                 group.create_task(self._watcher.run(), name="catalogue")
                 group.create_task(self._check_database(), name="database check")
@@ -130,6 +161,7 @@ class Gateway:
         """Send everybody to other gateways."""
         self.server.is_leaving = True
         await leave(self.server.seats, self._options, self.server.wait_empty)
+        await self.exchange.wait_sent()
 
     # What the parts ask for.
 
@@ -151,11 +183,49 @@ class Gateway:
 
     def _catalogue_changed(self, catalogue: Catalogue) -> None:
         self.following.catalogue_changed(catalogue, list(self.intake.organizations.values()))
+        self.announcing.catalogue_changed(catalogue)
+
+    def _rights_changed(self, seat: Seat) -> None:
+        self.following.rights_changed(seat)
+        self.announcing.review(seat)
+
+    def _on_subscribed(self, channel: str) -> None:
+        if not self.exchange.on_subscribed(channel):
+            self.intake.on_subscribed(channel)
+
+    def _on_message(self, channel: str, data: bytes) -> None:
+        if not self.exchange.on_message(channel, data):
+            self.intake.on_message(channel, data)
 
     def _make_organization(self, organization_id: str, epoch: str, head: int) -> Organization:
         feed = Feed(epoch, head)
         limit = self._options.tail_bytes_per_organization
-        return Organization(organization_id, feed, self.fan_out, self, tail_bytes=limit)
+        presence = self._presences[organization_id] = self._make_presence(organization_id)
+        self.exchange.open(organization_id)
+        return Organization(organization_id, feed, self.fan_out, presence, self, tail_bytes=limit)
+
+    def _make_presence(self, organization_id: str) -> Presence:
+        def known(keys: Sequence[Key]) -> None:
+            self.announcing.known(organization_id, keys)
+
+        def failed(keys: Sequence[Key]) -> None:
+            self.announcing.failed(organization_id, keys)
+
+        return Presence(
+            organization_id,
+            self.exchange.gateway_id,
+            self._record_reader,
+            self.jobs,
+            self.metrics,
+            tell=lambda bulletin: self.exchange.tell(organization_id, bulletin),
+            on_known=known,
+            on_failed=failed,
+        )
+
+    def _released(self, organization: Organization) -> None:
+        organization.presence.close()
+        del self._presences[organization.id]
+        self.exchange.close(organization.id)
 
     async def _prove(self, credentials: Credentials) -> Claims:
         if credentials.token is not None:
@@ -207,6 +277,7 @@ class Gateway:
             "views": sum(len(list(each.hub.views)) for each in organizations),
             "organizations": len(organizations),
             "slow_sockets": self.sweep.slow_count,
+            "presence_entries": sum(len(each.roster) for each in self._presences.values()),
             "tail_bytes": self.intake.tail_bytes,
             "degraded": float(self.intake.is_degraded),
             "head": sum(each.feed.cursor for each in organizations),

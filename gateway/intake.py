@@ -47,7 +47,8 @@ _log = structlog.get_logger()
 class Intake:
     """The organisations of this gateway, each with a feed that follows the log.
 
-    `make_organization(id, epoch, head)` makes one. `watch` is to run; `on_message` and `on_subscribed` are the
+    `make_organization(id, epoch, head)` makes one,
+    `released` hears of one that is let go. `watch` is to run; `on_message` and `on_subscribed` are the
     broker's to call.
     """
 
@@ -59,6 +60,7 @@ class Intake:
         metrics: Metrics,
         options: Options,
         make_organization: Callable[[str, str, int], Organization],
+        released: Callable[[Organization], None],
     ) -> None:
         self._log_reader = log
         self._jobs = jobs
@@ -66,6 +68,7 @@ class Intake:
         self._metrics = metrics
         self._options = options
         self._make_organization = make_organization
+        self._released = released
         self._loop = asyncio.get_running_loop()
         self._guard = TermGuard()
         self._attaching: Flights[str, Organization] = Flights()
@@ -132,6 +135,7 @@ class Intake:
                 self._jobs.start(
                     self.broker.unsubscribe(channel_of_organization(organization.id)), "unsubscribe"
                 )
+                self._released(organization)
 
     def _bound_tails(self) -> None:
         """Keep all tails together within their limit, at the largest one's expense."""

@@ -25,6 +25,9 @@ class Metrics:
     log_reads: int = 0
     page_reads: int = 0
     redis_connects: int = 0
+    presence_messages: int = 0
+    bulletins_lost: int = 0
+    signals: int = 0
     closes: dict[int, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
 
@@ -90,6 +93,12 @@ class GatewayCollector(Collector):
             "feed_gaps": ("Gaps in what Redis brought, filled from the log.", metrics.gaps),
             "log_reads": ("Reads of the log.", metrics.log_reads),
             "page_reads": ("Reads of pages of snapshots.", metrics.page_reads),
+            "presence_messages": ("Presence messages to sockets.", metrics.presence_messages),
+            "presence_bulletins_lost": (
+                "Bulletins about presence that Redis did not take.",
+                metrics.bulletins_lost,
+            ),
+            "signals": ("Signals given to the sockets of this gateway.", metrics.signals),
             "redis_connects": ("Connections made to Redis for publications.", metrics.redis_connects),
         }.items():
             yield CounterMetricFamily(f"branchline_{name}", meaning, value=value)
@@ -104,6 +113,7 @@ _GAUGES = {
     "views": "Views with live subscribers.",
     "organizations": "Organisations with connections.",
     "slow_sockets": "Connections that do not read what is sent to them.",
+    "presence_entries": "Announcements that are shown, of this gateway's sockets and the others'.",
     "tail_bytes": "Bytes of the log kept in memory.",
     "degraded": "1 while the gateway reads the log itself because the relay or Redis is silent.",
 }

@@ -25,6 +25,8 @@ class Options:
     """The kernel's buffer for what is sent: a large one would hide a slow reader."""
     subscriptions: int = 100
     """Topics that one socket may follow."""
+    announcements: int = 20
+    """Topics on which one socket may announce a state at the same time."""
     snapshot_page_records: int = 500
     tail_bytes_per_organization: int = 16 * 1024 * 1024
     tail_bytes: int = 128 * 1024 * 1024

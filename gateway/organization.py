@@ -12,6 +12,7 @@ from core.protocol.change import LoggedChange
 from gateway.fan_out import FanOut
 from gateway.feed import Feed, Gap, Known, OtherEpoch, Taken
 from gateway.hub import Hub
+from gateway.presence import Presence
 from gateway.seat import Seat
 from gateway.subscription import Stage, Subscription
 from gateway.tail import Chunk, Tail
@@ -40,11 +41,19 @@ class Organization:
     """One organisation that has sockets on this gateway."""
 
     def __init__(
-        self, organization_id: str, feed: Feed, fan_out: FanOut, errands: Errands, *, tail_bytes: int
+        self,
+        organization_id: str,
+        feed: Feed,
+        fan_out: FanOut,
+        presence: Presence,
+        errands: Errands,
+        *,
+        tail_bytes: int,
     ) -> None:
         self.id = organization_id
         self.feed = feed
         self.fan_out = fan_out
+        self.presence = presence
         self.tail = Tail(feed.cursor, tail_bytes)
         self.hub: Hub[Seat] = Hub()
         self.seats: set[Seat] = set()
@@ -85,6 +94,7 @@ class Organization:
         self.feed = Feed(epoch, head)
         self.tail = Tail(head, self._tail_bytes)
         self.waiting.clear()
+        self.presence.records.doubt()
 
     # Subscriptions.
 
@@ -137,6 +147,7 @@ class Organization:
         """Follow a topic no longer."""
         seat: Seat = subscription.seat
         subscription.end()
+        self.presence.unfollow(subscription)
         self.waiting.discard(subscription)
         if subscription in seat.subscriptions:
             seat.subscriptions.remove(subscription)
@@ -160,6 +171,7 @@ class Organization:
         users = {str(each.record.get("user_id")) for each in fresh if each.collection == MEMBERS}
         if users:
             self._suspend(users, fresh[0].offset - 1)
+        self.presence.changed(fresh)
         views = dict.fromkeys([*self.hub.concerned(fresh), *self.hub.unfinished()])
         for live in views:
             before = live.writer.written

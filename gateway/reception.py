@@ -97,6 +97,7 @@ class Reception:
         if organization is not None:
             for subscription in list(seat.subscriptions):
                 organization.end(subscription)
+            organization.presence.leave(seat.connection.id)
             organization.seats.discard(seat)
         seat.conversation.ended()
         if seat in self._counted and seat.claims is not None:
@@ -171,6 +172,7 @@ class Reception:
                     "message_bytes": self._options.message_bytes,
                     "messages_per_second": self._options.messages_per_second_per_user,
                     "subscriptions": self._options.subscriptions,
+                    "announcements": self._options.announcements,
                 },
             )
         )

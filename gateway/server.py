@@ -14,8 +14,22 @@ from core.protocol.codes import CloseCode
 from core.protocol.upstream import Receipt
 from core.status_server import Readiness, status_response
 from core.tokens import Claims, TokenError
+from gateway.announcing import Announcing
 from gateway.connection import Connection
-from gateway.conversation import Close, Effect, Follow, Note, Phase, Renew, Reply, Report, SignIn, Unfollow
+from gateway.conversation import (
+    Close,
+    Effect,
+    Follow,
+    Note,
+    Pass,
+    Phase,
+    Renew,
+    Reply,
+    Report,
+    Show,
+    SignIn,
+    Unfollow,
+)
 from gateway.following import Following
 from gateway.handshake import BadHandshakeError, Credentials, credentials_of, path_of
 from gateway.jobs import Jobs
@@ -72,10 +86,13 @@ class Server:
         """Wait until no socket is left that a handshake was accepted on."""
         await self._is_empty.wait()
 
-    def furnish(self, reception: Reception, following: Following, sweep: Sweep) -> None:
+    def furnish(
+        self, reception: Reception, following: Following, announcing: Announcing, sweep: Sweep
+    ) -> None:
         """Complete the server with those who need it themselves."""
         self._reception = reception
         self._following = following
+        self._announcing = announcing
         self._sweep = sweep
 
     # Handshakes.
@@ -178,6 +195,10 @@ class Server:
                     self._following.follow(seat, effect.request)
                 case Unfollow():
                     self._following.unfollow(seat, effect.request)
+                case Show():
+                    self._announcing.announce(seat, effect.request)
+                case Pass():
+                    self._announcing.signal(seat, effect.request)
                 case Reply():
                     seat.send(effect.message)
                 case Report():

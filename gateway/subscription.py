@@ -60,12 +60,15 @@ class Subscription:
         "stage",
         "target",
         "view",
+        "with_presence",
     )
 
-    def __init__(self, seat: Any, request_id: int, view: View) -> None:
+    def __init__(self, seat: Any, request_id: int, view: View, *, with_presence: bool = False) -> None:
         self.seat = seat
         self.request_id = request_id
         self.view = view
+        self.with_presence = with_presence
+        """Whether its client asked to be told who is here."""
         self.stage = Stage.CHOOSING
         self.since: Since | None = None
         self.progress: SnapshotProgress | None = None

@@ -31,7 +31,10 @@ RejectionCode = Literal[
     "not_filterable",
     "invalid_value",
     "forbidden",
+    "not_found",
+    "too_large",
     "too_many_subscriptions",
+    "too_many_announcements",
     "not_available",
     "unavailable",
 ]
@@ -121,6 +124,17 @@ REJECTIONS: dict[RejectionCode, RejectionMeaning] = {
         "The collection, or a field that is filtered by, is not yours to read.", "give_up"
     ),
     "too_many_subscriptions": RejectionMeaning("The socket has `limits.subscriptions` already.", "give_up"),
+    "not_found": RejectionMeaning(
+        "There is no such record, or it is not yours to read: what is announced or signalled is about it.",
+        "give_up",
+    ),
+    "too_large": RejectionMeaning(
+        "A state is larger than 1 KiB of JSON, or a signal's payload than 4 KiB.", "give_up"
+    ),
+    "too_many_announcements": RejectionMeaning(
+        "The socket announces on `limits.announcements` topics already, or its organisation as much as it may.",
+        "give_up",
+    ),
     "not_available": RejectionMeaning("This gateway does not offer that.", "give_up"),
     "unavailable": RejectionMeaning("The database cannot be read at the moment.", "retry"),
 }

@@ -95,6 +95,34 @@ def head(*, epoch: str, offset: int, at_ms: int) -> bytes:
     return orjson.dumps({"type": "head", "epoch": epoch, "offset": offset, "at_ms": at_ms})
 
 
+def presence(
+    *,
+    topic: str,
+    joined: Sequence[Mapping[str, Any]],
+    left: Sequence[Mapping[str, Any]],
+    changed: Sequence[Mapping[str, Any]],
+    count: int | None = None,
+) -> bytes:
+    """Say who came, went or does something else on a topic; with `count`, who is there: the roster."""
+    message: dict[str, Any] = {
+        "type": "presence",
+        "topic": topic,
+        "joined": joined,
+        "left": left,
+        "changed": changed,
+    }
+    if count is not None:
+        message["count"] = count
+    return orjson.dumps(message)
+
+
+def signal(*, topic: str, event: str, payload: Any, sender: Mapping[str, str]) -> bytes:
+    """Pass on what somebody else on a topic has to say; `sender` is connection_id, user_id and name."""
+    return orjson.dumps(
+        {"type": "signal", "topic": topic, "event": event, "payload": payload, "from": sender}
+    )
+
+
 def unsubscribed(*, id: int | None, topic: str, reason: UnsubscribedReason) -> bytes:
     """Say that a topic is no longer followed."""
     return orjson.dumps({"type": "unsubscribed", "id": id, "topic": topic, "reason": reason})

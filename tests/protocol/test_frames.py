@@ -38,6 +38,12 @@ def _rejected(message: dict[str, Any]) -> bytes:
     return downstream.rejected(id=message["id"], code=message["code"], message=message["message"])
 
 
+def _signal(message: dict[str, Any]) -> bytes:
+    return downstream.signal(
+        topic=message["topic"], event=message["event"], payload=message["payload"], sender=message["from"]
+    )
+
+
 def _plain(build: Callable[..., bytes]) -> Callable[[dict[str, Any]], bytes]:
     return lambda message: build(**{name: value for name, value in message.items() if name != "type"})
 
@@ -48,6 +54,8 @@ BUILDERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "snapshot": _snapshot,
     "delta": _delta,
     "head": _plain(downstream.head),
+    "presence": _plain(downstream.presence),
+    "signal": _signal,
     "unsubscribed": _plain(downstream.unsubscribed),
     "purge": _plain(downstream.purge),
     "goaway": _plain(downstream.goaway),

@@ -330,15 +330,8 @@ async def test_the_head_comes_to_those_who_are_up_to_date(
         assert replica.position == head
 
 
-async def test_what_is_not_offered_is_refused_and_the_rest_is_answered(
-    gateway: RunningGateway, tenant: Tenant
-) -> None:
+async def test_messages_that_need_no_answer_end_nothing(gateway: RunningGateway, tenant: Tenant) -> None:
     async with gateway.socket(tenant) as socket:
-        await socket.send(type="announce", topic="leads", state=None)
-        await socket.send(type="signal", topic="leads", event="wave", payload=1)
-        for _ in range(2):
-            rejected = await socket.next("rejected")
-            assert (rejected["code"], rejected["reaction"]) == ("not_available", "give_up")
         await socket.send(type="receipt", offset=1, shown_at_ms=1)
         await socket.send(type="purged", topics=["leads"])
         await socket.send(type="ping", sent_at_ms=5)

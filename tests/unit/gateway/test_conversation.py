@@ -13,10 +13,12 @@ from gateway.conversation import (
     Effect,
     Follow,
     Note,
+    Pass,
     Phase,
     Renew,
     Reply,
     Report,
+    Show,
     SignIn,
     Unfollow,
 )
@@ -83,8 +85,8 @@ def test_a_crowd_of_messages_does_not_wait() -> None:
         (PING, Reply),
         ({"type": "receipt", "offset": 1, "shown_at_ms": 2}, Report),
         ({"type": "purged", "topics": ["leads"]}, Note),
-        ({"type": "announce", "topic": "leads", "state": {}}, Reply),
-        ({"type": "signal", "topic": "leads", "event": "e"}, Reply),
+        ({"type": "announce", "topic": "leads", "state": {}}, Show),
+        ({"type": "signal", "topic": "leads", "event": "e"}, Pass),
     ],
 )
 def test_each_message_has_its_effect(message: dict[str, Any], kind: type[Effect]) -> None:
