@@ -87,7 +87,8 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            # Closed also where nobody listens: a client is not left with half a connection.
             if not self._only:
                 await self._open.wait()
             server_reader, server_writer = await asyncio.open_connection(HOST, self._target)
