@@ -97,15 +97,32 @@ async def follow(follower: Follower) -> None:
 async def _sign_in(socket: ClientConnection, follower: Follower) -> None:
     await _send(socket, {"type": "authenticate", "token": follower.token, "client_id": follower.client_id})
     await _receive(socket, "ready")
-    await _send(
-        socket,
-        {"type": "subscribe", "id": _REQUEST_ID, "topic": follower.topic, "since": follower.since},
-    )
-    answer = await _receive(socket, "subscribed")
+    await _catch_up(socket, follower)
+
+
+async def _catch_up(socket: ClientConnection, follower: Follower) -> None:
+    answer = await _subscribe(socket, follower)
+    if (
+        answer["mode"] == "snapshot"
+        and isinstance(follower.since, dict)
+        and answer["epoch"] == follower.since["epoch"]
+        and answer["view"] != follower.since["view"]
+    ):
+        # The topic shows more or less than before, as `*` does when a table is tracked: the position is still good.
+        follower.since = {**follower.since, "view": answer["view"]}
+        await _send(socket, {"type": "unsubscribe", "id": _REQUEST_ID, "topic": follower.topic})
+        await _receive(socket, "unsubscribed")
+        answer = await _subscribe(socket, follower)
     if answer["mode"] == "snapshot":
         _note("the log no longer has everything since then; going on from now.")
     if not isinstance(follower.since, dict) or answer["mode"] == "snapshot":
         follower.since = {name: answer[name] for name in ("epoch", "offset", "view")}
+
+
+async def _subscribe(socket: ClientConnection, follower: Follower) -> dict[str, Any]:
+    subscribe = {"type": "subscribe", "id": _REQUEST_ID, "topic": follower.topic, "since": follower.since}
+    await _send(socket, subscribe)
+    return await _receive(socket, "subscribed")
 
 
 async def _print_changes(socket: ClientConnection, follower: Follower) -> None:
@@ -122,9 +139,8 @@ async def _print_changes(socket: ClientConnection, follower: Follower) -> None:
             case "head":
                 follower.moved_to(message)
             case "unsubscribed" if message["reason"] == "epoch":
-                _note("the log has begun anew; going on from now.")
-                follower.since = "now"
-                await socket.close()
+                # Another epoch, or another view of the topic: the server says which when it is asked again.
+                await _catch_up(socket, follower)
             case "unsubscribed" | "purge" | "rejected":
                 raise StartupError(f"the gateway no longer sends {follower.topic}: {_reason(message)}.")
             case "goaway":

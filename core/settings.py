@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     replica_database_url: str = Field(
         default="",
         repr=False,
-        description="A read replica for catch-up reads. `DATABASE_URL` if not set.",
+        description="Reserved for a read replica that serves catch-up reads; not used yet. `DATABASE_URL` if not set.",
     )
     redis_url: str = _url(
         "REDIS_URL",
@@ -148,16 +148,19 @@ class Settings(BaseSettings):
         default=1000, description="Open sockets of one organisation."
     )
     connections_per_address: _Limit = Field(default=100, description="Open sockets from one IP address.")
-    writes_per_second_per_user: _Limit = Field(default=50, description="Writes a second by one person.")
+    writes_per_second_per_user: _Limit = Field(
+        default=50, description="Reserved: writes a second by one person; not enforced yet."
+    )
     writes_per_second_per_address: _Limit = Field(
-        default=500, description="Writes a second from one IP address."
+        default=500, description="Reserved: writes a second from one IP address; not enforced yet."
     )
     messages_per_second_per_user: _Limit = Field(
         default=20,
         description="Messages a second that one person's sockets may send, with bursts of twice as many.",
     )
     logins_per_minute_per_address: _Limit = Field(
-        default=30, description="Attempts to sign in, a minute, from one IP address."
+        default=30,
+        description="Reserved: attempts to sign in, a minute, from one IP address; not enforced yet.",
     )
 
     @field_validator("allowed_origins", mode="before")
