@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from branchline_client import Client, RetryPolicy, connect
+from tests.faults.proxy import Proxy
 from tests.stack import Stack, run_stack
 
 QUICK = RetryPolicy(base_ms=20, cap_ms=500, lost_ms=200, silent_ms=100, away_ms=200, blocked_ms=5_000)
@@ -39,3 +41,15 @@ async def open_client(system: Stack) -> AsyncIterator[Open]:
             return client
 
         yield open_one
+
+
+@pytest.fixture
+async def gateway_proxy(system: Stack) -> AsyncIterator[Proxy]:
+    """A way to the gateways that can be broken."""
+    async with Proxy(urlsplit(system.gateway_url).port or 0) as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy) -> str:
+    """The gateways' address by way of a proxy."""
+    return f"ws://127.0.0.1:{proxy.port}/ws"

@@ -3,28 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
 from branchline_client import Client, NeedsAuthError, RetryPolicy, State, StoppedError, Stream
-from tests.client_python.integration.conftest import QUICK, Open, client_of
+from tests.client_python.integration.conftest import QUICK, Open, client_of, through
 from tests.client_python.integration.people import ANA, BEN, CARLA, rows, within
 from tests.faults.proxy import Proxy
 from tests.stack import Stack
-
-
-@pytest.fixture
-async def gateway_proxy(system: Stack) -> AsyncIterator[Proxy]:
-    """A way to the gateways that can be broken."""
-    async with Proxy(urlsplit(system.gateway_url).port or 0) as proxy:
-        yield proxy
-
-
-def through(proxy: Proxy) -> str:
-    return f"ws://127.0.0.1:{proxy.port}/ws"
 
 
 def states_of(client: Client) -> list[State]:

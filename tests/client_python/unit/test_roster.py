@@ -43,6 +43,15 @@ def test_people_come_go_and_change() -> None:
     assert (set(roster.people), roster.count) == ({"b"}, 1)
 
 
+def test_somebody_may_edit_in_several_places() -> None:
+    roster = Roster()
+    first, second = {"record": "r1", "field": "name"}, {"record": "r2", "field": "phone"}
+    roster.take(news(joined=[{**person("a", **second), "leases": [second, first]}], count=1))
+    assert [each.connection_id for each in roster.editing("r1")] == ["a"]
+    assert [each.connection_id for each in roster.editing("r2", "phone")] == ["a"]
+    assert roster.editing("r2", "name") == []
+
+
 def test_golden_news_is_taken() -> None:
     roster = Roster()
     for name in ("presence-roster", "presence"):

@@ -33,8 +33,19 @@ class Presence:
 
     @property
     def people(self) -> list[Person]:
-        """Everybody who is named on the topic."""
+        """Everybody who is named on the topic, oneself among them."""
         return list(self.roster.people.values())
+
+    @property
+    def others(self) -> list[Person]:
+        """Everybody but this connection."""
+        mine = self._desk.connection_id()
+        return [person for person in self.roster.people.values() if person.connection_id != mine]
+
+    def editing_others(self, record_id: str, field: str | None = None) -> list[Person]:
+        """Those others who edit a record, or one field of it."""
+        mine = self._desk.connection_id()
+        return [each for each in self.roster.editing(record_id, field) if each.connection_id != mine]
 
     def announce(self, state: State | None) -> None:
         """Say what one does here, now and after each reconnection; None leaves."""
@@ -75,8 +86,14 @@ class Presence:
 class PresenceDesk:
     """All presences of a client."""
 
-    def __init__(self, subscriptions: Subscriptions, send: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        send: Callable[[bytes], bool],
+        connection_id: Callable[[], str | None],
+    ) -> None:
         self.send = send
+        self.connection_id = connection_id
         self._subscriptions = subscriptions
         self._open: dict[str, list[Presence]] = {}
         self._canonical: dict[str, str] = {}

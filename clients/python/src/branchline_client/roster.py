@@ -9,13 +9,17 @@ from branchline_client.message import PresenceNews
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody's connection. `state` is what it has announced, such as `{"record": id, "field": name}`."""
+    """Somebody's connection. `state` is what it announced last, such as `{"record": id, "field": name, "version": n}`.
+
+    `leases` are all such states that concern the topic: somebody may edit in several places.
+    """
 
     connection_id: str
     user_id: str
     name: str
     branch_id: str | None
     state: Mapping[str, Any] | None
+    leases: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +67,22 @@ class Roster:
         return [
             person
             for person in self.people.values()
-            if person.state is not None
-            and person.state.get("record") == record_id
-            and (field_name is None or person.state.get("field") == field_name)
+            if any(
+                lease.get("record") == record_id and field_name in (None, lease.get("field"))
+                for lease in person.leases
+            )
         ]
 
 
 def person_from_json(data: Mapping[str, Any]) -> Person:
     """Read a person's entry; what is missing is None or empty, since a leaver's may be short."""
+    state = data.get("state")
+    leases = data.get("leases") or ([state] if state and "record" in state else [])
     return Person(
         connection_id=data["connection_id"],
         user_id=data.get("user_id") or "",
         name=data.get("name") or "",
         branch_id=data.get("branch_id"),
-        state=data.get("state"),
+        state=state,
+        leases=tuple(leases),
     )

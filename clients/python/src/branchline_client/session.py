@@ -129,7 +129,7 @@ class Session:
             who=lambda: (self.writer.clock.client_id, self.writer.now_ms()),
         )
         self.subscriptions = Subscriptions(self.connection.send, self.http_feed, policy)
-        self.presence = PresenceDesk(self.subscriptions, self.connection.send)
+        self.presence = PresenceDesk(self.subscriptions, self.connection.send, self._connection_id)
         self.pusher = Pusher(
             self.writer,
             api,
@@ -356,6 +356,9 @@ class Session:
         ]
         await forget_topics(topics, specs, self.lives, self.cache_writer, self.writer)
         self.connection.send(messages.purged(list(purge.topics)))
+
+    def _connection_id(self) -> str | None:
+        return None if self.ready is None else self.ready.connection_id
 
     def _user_id(self) -> str | None:
         return None if self.principal is None else self.principal.user_id
