@@ -8,20 +8,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 
-import asyncpg
 import orjson
 import structlog
 
-from core.database import Pool, scoped
+from core.database import Connection, Pool, scoped
 from core.log import PositionTooOldError, fetch_changes, fetch_head
 from core.protocol.change import LoggedChange
 from core.protocol.publication import Publication, decode_publication, encode_publication
 from gateway.flight import Flights
 from gateway.metrics import Metrics
+from gateway.source import READ_ERRORS, Source
 from gateway.tail import Chunk
 
-READ_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a read may raise when the database, or the way to it, has a problem."""
+__all__ = ["READ_ERRORS", "LogReader", "changes_of", "chunk_of"]
 
 BLOCK = 512
 """Changes that are read at once."""
@@ -32,10 +31,14 @@ _log = structlog.get_logger()
 
 
 class LogReader:
-    """Reads the log through a pool. Methods raise one of READ_ERRORS."""
+    """Reads the log: what is new from the primary, what is known already from a replica if there is one.
 
-    def __init__(self, pool: Pool, metrics: Metrics) -> None:
+    Methods raise one of READ_ERRORS.
+    """
+
+    def __init__(self, pool: Pool, metrics: Metrics, replica: "Pool | None" = None) -> None:
         self._pool = pool
+        self._source = Source(pool, replica)
         self._metrics = metrics
         self._flights: Flights[tuple[str, str, int], Chunk | None] = Flights()
         self._blocks: OrderedDict[tuple[str, str, int], Chunk] = OrderedDict()
@@ -47,17 +50,12 @@ class LogReader:
             return await fetch_head(connection, organization_id)
 
     async def fetch_after(self, organization_id: str, after: int) -> list[LoggedChange]:
-        """Give the next changes after an offset, at most `BLOCK`.
+        """Give the next changes after an offset, at most `BLOCK`, from the primary.
 
         Raises PositionTooOldError where they cannot be had: they were pruned, or one of them cannot be read.
         """
-        self._metrics.log_reads += 1
-        try:
-            async with scoped(self._pool, organization_id) as connection:
-                return await fetch_changes(connection, organization_id, after, BLOCK)
-        except orjson.JSONDecodeError as error:
-            _log.error("log.unreadable", organization_id=organization_id, after=after)
-            raise PositionTooOldError(organization_id, after) from error
+        async with scoped(self._pool, organization_id) as connection:
+            return await self._fetch(connection, organization_id, after)
 
     async def fetch_chunk(self, organization_id: str, epoch: str, after: int) -> Chunk | None:
         """Give a chunk that holds the change after an offset, shared by all who ask; None if there is none.
@@ -83,8 +81,18 @@ class LogReader:
         return await self._read(organization_id, after)
 
     async def _read(self, organization_id: str, after: int) -> Chunk | None:
-        changes = await self.fetch_after(organization_id, after)
+        changes = await self._source.read(
+            organization_id, after + 1, lambda connection: self._fetch(connection, organization_id, after)
+        )
         return chunk_of(organization_id, changes) if changes else None
+
+    async def _fetch(self, connection: Connection, organization_id: str, after: int) -> list[LoggedChange]:
+        self._metrics.log_reads += 1
+        try:
+            return await fetch_changes(connection, organization_id, after, BLOCK)
+        except orjson.JSONDecodeError as error:
+            _log.error("log.unreadable", organization_id=organization_id, after=after)
+            raise PositionTooOldError(organization_id, after) from error
 
     def _keep(self, key: tuple[str, str, int], chunk: Chunk) -> None:
         old = self._blocks.pop(key, None)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from core.database import Pool, scoped
+from core.database import Pool
 from core.protocol.view import View
 from gateway.flight import Flights
 from gateway.metrics import Metrics
 from gateway.page import page_statement
+from gateway.source import Source
 
 PAGE_BYTES = 128 * 1024
 KEPT_BYTES = 8 * 1024 * 1024
@@ -33,10 +34,12 @@ _Key = tuple[str, str, str, str, str | None]
 
 
 class SnapshotReader:
-    """Reads pages through a pool. Raises what asyncpg raises, OSError and TimeoutError among it."""
+    """Reads pages, from a replica as far as it has what a page is to show. Raises one of READ_ERRORS."""
 
-    def __init__(self, pool: Pool, metrics: Metrics, *, page_records: int) -> None:
-        self._pool = pool
+    def __init__(
+        self, pool: Pool, metrics: Metrics, *, page_records: int, replica: "Pool | None" = None
+    ) -> None:
+        self._source = Source(pool, replica)
         self._metrics = metrics
         self._page_records = page_records
         self._flights: Flights[tuple[_Key, int], Page] = Flights()
@@ -71,8 +74,9 @@ class SnapshotReader:
         statement = page_statement(
             view, collection, organization_id, after=after, limit=self._page_records, limit_bytes=PAGE_BYTES
         )
-        async with scoped(self._pool, organization_id) as connection:
-            rows = await connection.fetch(statement.sql, *statement.parameters)
+        rows = await self._source.read(
+            organization_id, now, lambda connection: connection.fetch(statement.sql, *statement.parameters)
+        )
         is_last = len(rows) < self._page_records and (not rows or len(rows) == rows[0]["candidates"])
         page = Page(
             records=_shown(view, collection, [row["record"] for row in rows]),
