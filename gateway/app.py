@@ -55,8 +55,8 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
             "no key to check tokens with: set BRANCHLINE_SECRET, or BRANCHLINE_SIGNING_KEY in production."
         )
     options = options_of(settings)
-    async with _database(settings) as pool, _redis(settings) as redis:
-        gateway = Gateway(pool, redis, Tokens(settings.token_key), options)
+    async with _database(settings) as pool, _replica(settings) as replica, _redis(settings) as redis:
+        gateway = Gateway(pool, redis, Tokens(settings.token_key), options, replica=replica)
         await _start(gateway)
         GatewayCollector(gateway.metrics, gateway.gauges)
         status = StatusServer(
@@ -120,6 +120,25 @@ async def _database(settings: Settings) -> AsyncIterator[Pool]:
         raise StartupError(
             f"the gateway cannot use PostgreSQL ({_describe(error)}): check DATABASE_URL and that the server runs."
         ) from None
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def _replica(settings: Settings) -> AsyncIterator["Pool | None"]:
+    """A pool of the read replica, if there is one. It may be away: the primary has all that it has."""
+    if settings.replica_database_url == settings.database_url:
+        yield None
+        return
+    pool = await create_pool(
+        settings.replica_database_url,
+        role="branchline_gateway",
+        application_name=f"branchline gateway {settings.gateway_index} catch-up",
+        min_size=0,
+        max_size=settings.database_pool_size,
+    )
     try:
         yield pool
     finally:

@@ -58,7 +58,15 @@ class Gateway:
     sends all away.
     """
 
-    def __init__(self, pool: Pool, redis: Redis, tokens: Tokens, options: Options) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        redis: Redis,
+        tokens: Tokens,
+        options: Options,
+        *,
+        replica: "Pool | None" = None,
+    ) -> None:
         self._pool = pool
         self._redis = redis
         self._tokens = tokens
@@ -74,8 +82,10 @@ class Gateway:
         self.metrics = Metrics()
         self.jobs = Jobs()
         self.fan_out = FanOut(self.metrics)
-        log_reader = LogReader(pool, self.metrics)
-        snapshots = SnapshotReader(pool, self.metrics, page_records=options.snapshot_page_records)
+        log_reader = LogReader(pool, self.metrics, replica)
+        snapshots = SnapshotReader(
+            pool, self.metrics, page_records=options.snapshot_page_records, replica=replica
+        )
         self.intake = Intake(
             log_reader,
             self.jobs,
