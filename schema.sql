@@ -543,19 +543,24 @@ CREATE FUNCTION comment_tag(p_comment text, p_tag text) RETURNS text[] LANGUAGE 
 $$;
 
 -- The columns of a table as the generators need them. `encoding` is a format string for the value in a record, its
--- argument the row's alias: timestamps in UTC with six digits, numeric as text, whatever the session's settings.
+-- argument the row's alias: timestamps in UTC with six digits, numeric as text, whatever the session's settings. Infinite
+-- timestamps (to_char gives null for them) and the blanks that fill up a char(n) are not lost or made up.
 CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
   name text, type_name text, encoding text, comparable text, is_system boolean, is_writable boolean, is_sensitive boolean,
   default_expression text, needs_settings boolean, ordinal integer
 ) LANGUAGE sql STABLE AS $$
   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
-    CASE WHEN a.atttypid IN ('timestamptz'::regtype) THEN format('to_char(%%1$s.%I AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"'')', a.attname)
-         WHEN a.atttypid = 'timestamp'::regtype THEN format('to_char(%%1$s.%I, ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"'')', a.attname)
-         WHEN a.atttypid = 'numeric'::regtype THEN format('%%1$s.%I::text', a.attname)
-         WHEN a.atttypid = 'numeric[]'::regtype THEN format('%%1$s.%I::text[]', a.attname)
+    CASE WHEN t.typbasetype_or_self = 'timestamptz'::regtype THEN format('coalesce(to_char(%%1$s.%1$I AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %%1$s.%1$I::text)', a.attname)
+         WHEN t.typbasetype_or_self = 'timestamp'::regtype THEN format('coalesce(to_char(%%1$s.%1$I, ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %%1$s.%1$I::text)', a.attname)
+         WHEN t.typbasetype_or_self IN ('numeric'::regtype, 'bpchar'::regtype) THEN format('%%1$s.%I::text', a.attname)
+         WHEN t.typbasetype_or_self = 'numeric[]'::regtype THEN format('%%1$s.%I::text[]', a.attname)
          ELSE format('%%1$s.%I', a.attname) END,
-    -- json, xml and the like have no equality; their text has.
-    CASE WHEN EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprcanhash AND o.oprleft = t.typbasetype_or_self)
+    -- json, xml and the like have no equality; their text has. Of some types equal values are written differently (1.5 and
+    -- 1.50): what differs in a record is a change.
+    CASE WHEN (t.typbasetype_or_self = 'numeric'::regtype AND a.atttypmod = -1) OR t.name = 'citext' OR t.typbasetype_or_self IN
+           ('jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype, 'numeric[]'::regtype, 'jsonb[]'::regtype, 'interval[]'::regtype)
+         THEN format('%%1$s.%I::text COLLATE "C"', a.attname)
+         WHEN EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprcanhash AND o.oprleft = t.typbasetype_or_self)
            OR t.typtype = 'e' OR t.typcategory = 'A'
          THEN format('%%1$s.%I', a.attname) ELSE format('%%1$s.%I::text', a.attname) END,
     a.attname IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
@@ -571,7 +576,7 @@ CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
       WHEN 'version' THEN 10001 WHEN 'created_at' THEN 10002 WHEN 'updated_at' THEN 10003 WHEN 'updated_by' THEN 10004
       ELSE 3 + a.attnum END
   FROM pg_attribute a
-  JOIN (SELECT oid, typtype, typcategory, CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS typbasetype_or_self FROM pg_type) t ON t.oid = a.atttypid
+  JOIN (SELECT oid, typname AS name, typtype, typcategory, CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS typbasetype_or_self FROM pg_type) t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
 $$;

@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.database import Pool
 from core.principal import Principal
 from core.protocol.collection import Catalogue
@@ -121,6 +122,7 @@ class Committer:
 
     async def run(self) -> None:
         """Commit what comes, and wake the relay after each commit, until cancelled; then what waits is unavailable."""
+        batch: list[_Pending] = []
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._wake_relay())
@@ -128,10 +130,11 @@ class Committer:
                     await self._news.wait()
                     batch = self._take()
                     await self._commit(batch)
+                    batch = []
                     if not self._queue:
                         self._news.clear()
         finally:
-            for pending in self._queue:
+            for pending in (*batch, *self._queue):
                 if not pending.future.done():
                     pending.future.set_exception(UnavailableError("the API is stopping"))
 
@@ -152,6 +155,7 @@ class Committer:
         try:
             rows = await self._attempt(batch)
         except Exception as error:  # noqa: BLE001 - the boundary of a batch: each of its writers is told
+            raise_if_cancelled()
             if len(batch) > 1 and not isinstance(error, _LOST):
                 # Something that the database blames on nobody; alone, only its cause fails.
                 middle = len(batch) // 2
@@ -181,6 +185,7 @@ class Committer:
             try:
                 return await self._pool.fetch(_queries.write_mutations, text)
             except (*_TRANSIENT, *_LOST) as error:
+                raise_if_cancelled()
                 if attempt == ATTEMPTS:
                     raise
                 _log.warning(
@@ -197,6 +202,7 @@ class Committer:
             try:
                 await self._pool.execute(_queries.wake)
             except (asyncpg.PostgresError, *_LOST) as error:
+                raise_if_cancelled()
                 # The relay polls as well: this costs latency, never a change (I3).
                 _log.warning("wake.failed", error=type(error).__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from api.commit import Committer
+from core.cancellation import raise_if_cancelled
 from core.catalogue import CatalogueWatcher
 from core.database import Pool
 from core.queries import load
@@ -82,6 +83,7 @@ class Health:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await ask()
         except Exception as error:  # noqa: BLE001 - the boundary of a probe: any failure is its finding
+            raise_if_cancelled()
             # The class alone: messages may quote an address with a password.
             self._seen[name] = type(error).__name__
         else:

@@ -7,6 +7,7 @@ cost one read or two.
 
 import asyncio
 
+from core.cancellation import raise_if_cancelled
 from core.database import Connection, Pool, fetch_principal, scoped
 from core.principal import Principal
 from core.tokens import Claims
@@ -68,6 +69,7 @@ class Principals:
                     if not future.done():
                         future.set_result(principal)
         except Exception as error:  # noqa: BLE001 - the task's boundary: those who wait are told
+            raise_if_cancelled()
             for future in batch.values():
                 if not future.done():
                     future.set_exception(error)

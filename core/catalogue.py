@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.database import Connection, Pool
 from core.protocol.collection import Catalogue, Collection, Field
 
@@ -81,6 +82,7 @@ class CatalogueWatcher:
             try:
                 await self._refresh()
             except Exception as error:  # noqa: BLE001 - the task's boundary: the next poll tries again
+                raise_if_cancelled()
                 _log.warning("catalogue.unread", error=repr(error))
 
     async def _refresh(self) -> None:

@@ -41,7 +41,8 @@ async def create_pool(
     `settings` are run-time parameters for each connection. Raises what asyncpg raises: OSError for an unreachable
     server, asyncpg.PostgresError for a refused login or a role that the login is no member of.
     """
-    server_settings = {"application_name": application_name, **(settings or {})}
+    # A column without a time zone is in UTC, as records have it; nobody's session may take it for something else.
+    server_settings = {"application_name": application_name, "timezone": "UTC", **(settings or {})}
     if role is not None:
         server_settings["role"] = role
     return await asyncpg.create_pool(

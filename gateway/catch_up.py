@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.log import PositionTooOldError
 from core.protocol import downstream
 from core.protocol.codes import CloseCode
@@ -149,6 +150,7 @@ class CatchUp:
                 await self._read(subscription)
                 subscription.failing_since = None
             except READ_ERRORS as error:
+                raise_if_cancelled()
                 await self._failed(subscription, error)
             except Exception:  # noqa: BLE001 - the task's boundary: one subscription's trouble is not the others'
                 _log.exception("catch_up.failed")

@@ -37,7 +37,8 @@ class FanOut:
 
     def committed(self, committed_at_ms: int) -> None:
         """Measure the way of a change that was just posted, from its commit to the write."""
-        if len(self._committed_at_ms) < 100:
+        # Where nothing waits to be written nobody was concerned, and the next write would be another change's.
+        if self._dirty and len(self._committed_at_ms) < 100:
             self._committed_at_ms.append(committed_at_ms)
 
     def flush_lane(self, lane: Lane[Seat]) -> None:

@@ -39,16 +39,19 @@ class Feed:
     """One organisation's place in its log.
 
     `cursor` is the last offset that came. `position` is the last one of them that ends a transaction:
-    subscribers are told of positions only. `known_head` is the newest offset that anybody spoke of.
+    subscribers are told of positions only. `known_head` is the newest offset that anybody spoke of. `complete_at_ms`
+    is the moment up to which nothing is missing at `position`: whatever was committed until then has come.
     """
 
-    __slots__ = ("cursor", "epoch", "known_head", "position")
+    __slots__ = ("_claims", "complete_at_ms", "cursor", "epoch", "known_head", "position")
 
     def __init__(self, epoch: str, head: int) -> None:
         self.epoch = epoch
         self.position = head
         self.cursor = head
         self.known_head = head
+        self.complete_at_ms = 0
+        self._claims: list[tuple[int, int]] = []
 
     @property
     def is_whole(self) -> bool:
@@ -75,8 +78,26 @@ class Feed:
         for change in reversed(fresh):
             if change.offset == change.last_of_commit:
                 self.position = change.offset
+                self._settle_claims()
                 break
         return Taken(fresh)
+
+    def note_time(self, head: int, at_ms: int) -> None:
+        """Hear that the log ended at `head` at a moment: once that is reached, all is complete as of then.
+
+        Two such claims are kept: the oldest, which is reached first, and the newest.
+        """
+        self._claims[1:] = [(head, at_ms)]
+        self._settle_claims()
+
+    def retract_head(self) -> None:
+        """Whoever spoke of a higher head than the cursor was wrong."""
+        self.known_head = self.cursor
+        self._claims.clear()
+
+    def _settle_claims(self) -> None:
+        while self._claims and self._claims[0][0] <= self.position:
+            self.complete_at_ms = max(self.complete_at_ms, self._claims.pop(0)[1])
 
     def note_head(self, epoch: str, head: int) -> Outcome:
         """Hear of a head: Known if it has been reached, Gap if not."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 from redis.asyncio import Redis
 
+from core.cancellation import raise_if_cancelled
 from core.catalogue import Catalogue, CatalogueWatcher
 from core.database import Pool
 from core.status_server import Readiness
@@ -301,6 +302,7 @@ class Gateway:
                     await self._pool.fetchval("SELECT 1")
                 self._database_error = self.intake.database_error = None
             except READ_ERRORS as error:
+                raise_if_cancelled()
                 self._database_error = type(error).__name__
             await asyncio.sleep(DATABASE_CHECK_SECONDS)
 

@@ -6,7 +6,6 @@ is how a client finds out.
 """
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 from core.protocol import downstream
@@ -58,7 +57,8 @@ class Heartbeat:
         frame = frames.get(organization)
         if frame is None:
             feed = organization.feed
-            at_ms = int(time.time() * 1000)
-            frame = text_frame(downstream.head(epoch=feed.epoch, offset=feed.position, at_ms=at_ms))
+            # Not now: the moment up to which the log is known to be complete here.
+            message = downstream.head(epoch=feed.epoch, offset=feed.position, at_ms=feed.complete_at_ms)
+            frame = text_frame(message)
             frames[organization] = frame
         seat.send_frames(frame)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.log import PositionTooOldError
 from core.protocol.publication import (
     Publication,
@@ -102,8 +103,10 @@ class Intake:
         try:
             await self.broker.subscribe(channel)
             await self._wait_acknowledged(acknowledged)
+            at_ms = _now_ms()
             epoch, head = await self._log_reader.fetch_head(organization_id)
             organization = self._make_organization(organization_id, epoch, head)
+            organization.feed.note_time(head, at_ms)
             self.organizations[organization_id] = organization
         except BaseException:
             self._jobs.start(self.broker.unsubscribe(channel), "unsubscribe")
@@ -181,10 +184,14 @@ class Intake:
         if not self._guard.admits(heartbeat.shard, heartbeat.term):
             return
         self._heard_at = self._loop.time()
-        for organization_id, head in heartbeat.heads.items():
-            organization = self.organizations.get(organization_id)
-            if organization is not None:
+        for organization in self.organizations.values():
+            head = heartbeat.heads.get(organization.id)
+            if head is not None:
                 organization.note_head(heartbeat.epoch, head)
+            feed = organization.feed
+            if feed.epoch == heartbeat.epoch:
+                # One that is not named has not moved for a while.
+                feed.note_time(feed.known_head if head is None else head, heartbeat.at_ms)
 
     def _take(self, channel: str, data: bytes) -> None:
         publication = decode_publication(data)
@@ -234,6 +241,7 @@ class Intake:
                     await self._restart(organization)
                     return
                 except READ_ERRORS as error:
+                    raise_if_cancelled()
                     await self._pause(error)
         finally:
             self._filling.discard(organization)
@@ -245,8 +253,7 @@ class Intake:
         if organization.feed is not feed:
             return False
         if not changes:
-            # Whoever spoke of a higher head was wrong.
-            feed.known_head = feed.cursor
+            feed.retract_head()
             return True
         publication = chunk_of(organization.id, changes).publication
         organization.receive(feed.epoch, changes, changes[-1].offset, publication)
@@ -258,6 +265,7 @@ class Intake:
                 try:
                     await self._compare(organization)
                 except READ_ERRORS as error:
+                    raise_if_cancelled()
                     await self._pause(error)
                 else:
                     return
@@ -267,8 +275,12 @@ class Intake:
     async def _restart(self, organization: Organization) -> None:
         while self._is_ours(organization):
             try:
-                organization.restart(*await self._log_reader.fetch_head(organization.id))
+                at_ms = _now_ms()
+                epoch, head = await self._log_reader.fetch_head(organization.id)
+                organization.restart(epoch, head)
+                organization.feed.note_time(head, at_ms)
             except READ_ERRORS as error:
+                raise_if_cancelled()
                 await self._pause(error)
             else:
                 return
@@ -277,6 +289,7 @@ class Intake:
         """Compare the feed with the database's epoch and head, and act on what differs."""
         feed = organization.feed
         known = feed.position
+        at_ms = _now_ms()
         epoch, head = await self._log_reader.fetch_head(organization.id)
         self.database_error = None
         if organization.feed is not feed:
@@ -286,6 +299,7 @@ class Intake:
             organization.restart(epoch, head)
         else:
             organization.note_head(epoch, head)
+        organization.feed.note_time(head, at_ms)
 
     async def _pause(self, error: Exception) -> None:
         self.database_error = type(error).__name__
@@ -340,9 +354,14 @@ class Intake:
                 try:
                     await self._compare(waiting.pop())
                 except READ_ERRORS as error:
+                    raise_if_cancelled()
                     self.database_error = type(error).__name__
                     failed = True
 
         await asyncio.gather(*[poll_some() for _ in range(POLLS_AT_ONCE)])
         if not failed:
             self._polled_at = self._loop.time()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 from core.telemetry import connections_gauge, errors_counter, head_gauge, hop_histogram, lag_gauge
+from gateway.receipts import IGNORED, Ignored
 
 Gauges = Callable[[], dict[str, float]]
 
@@ -28,6 +29,7 @@ class Metrics:
     presence_messages: int = 0
     bulletins_lost: int = 0
     signals: int = 0
+    ignored_receipts: dict[Ignored, int] = field(default_factory=lambda: dict.fromkeys(IGNORED, 0))
     closes: dict[int, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
 
@@ -41,6 +43,10 @@ class Metrics:
         """Count a `rejected` message."""
         self.rejections[code] = self.rejections.get(code, 0) + 1
         errors_counter.labels(role="gateway", code=code).inc()
+
+    def receipt_ignored(self, reason: Ignored) -> None:
+        """Count a receipt that says nothing that can be used."""
+        self.ignored_receipts[reason] += 1
 
     def arrived(self, milliseconds: float) -> None:
         """Note how long after its commit a change came here."""
@@ -102,6 +108,12 @@ class GatewayCollector(Collector):
             "redis_connects": ("Connections made to Redis for publications.", metrics.redis_connects),
         }.items():
             yield CounterMetricFamily(f"branchline_{name}", meaning, value=value)
+        ignored = CounterMetricFamily(
+            "branchline_receipts_ignored", "Receipts that say nothing that can be used.", labels=["reason"]
+        )
+        for reason, number in metrics.ignored_receipts.items():
+            ignored.add_metric([reason], number)
+        yield ignored
         closes = CounterMetricFamily("branchline_closes", "Sockets closed, by code.", labels=["code"])
         for code, count in metrics.closes.items():
             closes.add_metric([str(code)], count)

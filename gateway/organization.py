@@ -13,6 +13,7 @@ from gateway.fan_out import FanOut
 from gateway.feed import Feed, Gap, Known, OtherEpoch, Taken
 from gateway.hub import Hub
 from gateway.presence import Presence
+from gateway.receipts import RecentCommits
 from gateway.seat import Seat
 from gateway.subscription import Stage, Subscription
 from gateway.tail import Chunk, Tail
@@ -55,6 +56,7 @@ class Organization:
         self.fan_out = fan_out
         self.presence = presence
         self.tail = Tail(feed.cursor, tail_bytes)
+        self.commits = RecentCommits()
         self.hub: Hub[Seat] = Hub()
         self.seats: set[Seat] = set()
         self.waiting: set[Subscription] = set()
@@ -93,6 +95,7 @@ class Organization:
                 self.drop(subscription, reason="epoch")
         self.feed = Feed(epoch, head)
         self.tail = Tail(head, self._tail_bytes)
+        self.commits = RecentCommits()
         self.waiting.clear()
         self.presence.records.doubt()
 
@@ -167,6 +170,7 @@ class Organization:
     # The stream.
 
     def _spread(self, fresh: Sequence[LoggedChange], publication: bytes) -> None:
+        self.commits.note(fresh)
         self.tail.append(Chunk(fresh[0].offset, fresh[-1].offset, publication))
         users = {str(each.record.get("user_id")) for each in fresh if each.collection == MEMBERS}
         if users:

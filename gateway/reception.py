@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.database import Pool, fetch_principal, scoped
 from core.principal import Principal
 from core.protocol import downstream
@@ -135,6 +136,7 @@ class Reception:
             organization.seats.add(seat)
             principal = await self._fetch(claims)
         except READ_ERRORS as error:
+            raise_if_cancelled()
             _log.warning("sign_in.unavailable", error=type(error).__name__)
             seat.connection.close(CloseCode.TRY_AGAIN_LATER, "the database cannot be read at the moment")
             return
@@ -218,6 +220,7 @@ class Reception:
                 try:
                     await self._review_once(seat, review)
                 except READ_ERRORS:
+                    raise_if_cancelled()
                     if asyncio.get_running_loop().time() > deadline:
                         seat.connection.close(
                             CloseCode.TRY_AGAIN_LATER, "rights cannot be read at the moment"

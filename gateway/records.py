@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.protocol.change import LoggedChange, Record
 from gateway.jobs import Jobs
 from gateway.log_reader import READ_ERRORS
@@ -137,6 +138,7 @@ class Records:
                 try:
                     await self._read_some(keys)
                 except READ_ERRORS as error:
+                    raise_if_cancelled()
                     _log.warning("records.unread", error=type(error).__name__)
                     self._on_failed(keys)
                     await asyncio.sleep(RETRY_SECONDS)

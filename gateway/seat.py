@@ -32,6 +32,7 @@ class Seat:
         "lane",
         "organization",
         "principal",
+        "shown_offset",
         "subscriptions",
     )
 
@@ -44,6 +45,8 @@ class Seat:
         self.principal: Principal | None = None
         self.subscriptions: list[Subscription] = []
         self.lane: Lane[Seat] | None = None
+        self.shown_offset = 0
+        """The highest offset that a receipt counted for."""
         self.is_seated = False
         self.is_suspended = False
 

@@ -34,17 +34,16 @@ from gateway.following import Following
 from gateway.handshake import BadHandshakeError, Credentials, credentials_of, path_of
 from gateway.jobs import Jobs
 from gateway.limits import Counts, Rates
-from gateway.log_reader import READ_ERRORS, changes_of
+from gateway.log_reader import READ_ERRORS
 from gateway.metrics import Metrics
 from gateway.options import Options
+from gateway.receipts import way_ms
 from gateway.reception import Reception
 from gateway.seat import Seat
+from gateway.subscription import Stage
 from gateway.sweep import Sweep
 
 _TEXT = "text/plain; charset=utf-8"
-
-LONGEST_WAY_MS = 60_000
-"""A receipt that says more is of a clock that is wrong."""
 
 _log = structlog.get_logger()
 
@@ -211,13 +210,20 @@ class Server:
                     assert_never(effect)
 
     def _measure(self, seat: Seat, receipt: Receipt) -> None:
-        """Note the way of a change from its commit to a screen, if its commit is still known."""
+        """Note the way of a change from its commit to a screen, or why a receipt does not count."""
         assert seat.organization is not None
-        for chunk in seat.organization.tail.run(receipt.offset - 1, 1)[:1]:
-            for change in changes_of(chunk):
-                way_ms = receipt.shown_at_ms - change.committed_at_ms
-                if change.offset == receipt.offset and way_ms < LONGEST_WAY_MS:
-                    self._metrics.shown(way_ms)
+        committed_at_ms = seat.organization.commits.committed_at_ms(receipt.offset)
+        now_ms = int(time.time() * 1000)
+        way = way_ms(committed_at_ms=committed_at_ms, shown_at_ms=receipt.shown_at_ms, now_ms=now_ms)
+        if not any(each.stage is Stage.LIVE for each in seat.subscriptions):
+            way = "unknown_offset"
+        elif receipt.offset <= seat.shown_offset:
+            way = "repeated"
+        if isinstance(way, str):
+            self._metrics.receipt_ignored(way)
+        else:
+            seat.shown_offset = receipt.offset
+            self._metrics.shown(way)
 
     # Sockets.
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.database import Connection, Pool, scoped
 from core.queries import load
 
@@ -35,6 +36,7 @@ class Source:
                     if await connection.fetchval(_queries.fetch_offset, organization_id) >= at:
                         return await read(connection)
             except READ_ERRORS as error:
+                raise_if_cancelled()
                 _log.warning("replica.unread", error=type(error).__name__)
         async with scoped(self._primary, organization_id) as connection:
             return await read(connection)

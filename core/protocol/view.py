@@ -41,6 +41,8 @@ class Matcher:
         """Whether a record passes that has `value` in the field."""
         if self.is_numeric and value is not None:
             value = canonical_numeric(str(value))
+            # NaN and infinity: no topic can name them, and they are not null.
+            return value is not None and value in self.values
         return value in self.values
 
 

@@ -22,7 +22,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from gateway.relay.cancellation import raise_if_cancelled
+from core.cancellation import raise_if_cancelled
 
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0

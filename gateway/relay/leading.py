@@ -18,6 +18,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.protocol.publication import (
     HEARTBEAT_SECONDS,
     Heartbeat,
@@ -28,7 +29,6 @@ from core.protocol.publication import (
 from gateway.relay import metrics
 from gateway.relay.backlog import ACTIVE_SECONDS, Backlog
 from gateway.relay.bundle import Bundler, Sender
-from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.leadership import Leadership
 from gateway.relay.outbox import Outbox, Reading, Snapshot, Standing
 from gateway.relay.positions import Positions

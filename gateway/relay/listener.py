@@ -16,8 +16,8 @@ from uuid import uuid4
 import asyncpg
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from gateway.relay import metrics
-from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.wake import Wake
 
 LOG_CHANNEL = "branchline_log"

@@ -13,9 +13,9 @@ from typing import Any
 import asyncpg
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from core.queries import load
 from gateway.relay import metrics
-from gateway.relay.cancellation import raise_if_cancelled
 
 LOCK_TIMEOUT = "200ms"
 STATEMENT_SECONDS = 600.0

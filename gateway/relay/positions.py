@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from gateway.relay.cancellation import raise_if_cancelled
+from core.cancellation import raise_if_cancelled
 from gateway.relay.leadership import LeadershipLostError
 
 PAUSE_SECONDS = 0.05

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
+from core.cancellation import raise_if_cancelled
 from gateway.relay import metrics
-from gateway.relay.cancellation import raise_if_cancelled
 from gateway.relay.leadership import Leadership, LeadershipLostError
 from gateway.relay.leading import DATABASE_ERRORS, Leading, State
 from gateway.relay.outbox import Outbox

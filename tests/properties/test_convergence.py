@@ -97,6 +97,17 @@ class Convergence(RuleBasedStateMachine):
         if fate != "answer lost":
             self.bench.run(self.world.settle(who, results))
 
+    @rule(client=clients, record=records, phones=st.tuples(st.integers(), st.integers()))
+    def hurry(self, client: int, record: int, phones: tuple[int, int]) -> None:
+        """Two edits a millisecond apart, the first request a millisecond slower: their clocks may become equal."""
+        who = self.world.clients[client]
+        if not who.is_online or who.queue:
+            return
+        for way_ms, phone in zip((1, 0), phones, strict=True):
+            self.world.edit(who, "update", self.ids[record], {"phone": str(phone)})
+            elements = self.world.arrive(who, self.world.take(who, 1), way_ms)
+            self.bench.run(self.world.settle(who, self.bench.run(self.world.commit(elements))))
+
     @rule(together=st.lists(clients, min_size=2, max_size=4, unique=True), limit=st.integers(1, 3))
     def push_together(self, together: list[int], limit: int) -> None:
         """One transaction for several people, as the API's batches are."""

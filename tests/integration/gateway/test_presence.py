@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cli.ports import pick_free
 from tests.gateways import SECRET, RunningGateway, Socket, run_gateway, wait_until
@@ -362,3 +363,172 @@ async def test_what_is_too_much_or_makes_no_sense_is_refused(
         await announce(ana, "deals", {})
         await hear_all(ana)
         assert len(said(ana, "rejected")) == before + 1
+
+
+async def test_a_flood_of_announcements_delays_nobody(
+    gateway: RunningGateway, other_gateway: RunningGateway, tenant: Tenant, api: Connection
+) -> None:
+    lead = await make_lead(api, tenant)
+    async with (
+        gateway.socket(tenant, "ben") as flooder,
+        gateway.socket(tenant, "ana") as ana,
+        other_gateway.socket(tenant, "vera") as vera,
+    ):
+        ana_sees, vera_sees = Onlooker(ana), Onlooker(vera)
+        await ana_sees.watch("leads")
+        await vera_sees.watch("leads")
+        is_flooding = True
+
+        async def flood() -> int:
+            number = 0
+            while is_flooding:
+                number += 1
+                await announce(flooder, "leads", {"record": lead, "n": number})
+            return number
+
+        flooding = asyncio.create_task(flood())
+        await wait_until(lambda: ana_sees.states("leads"))
+        ways = []
+        for _ in range(20):
+            began = time.monotonic()
+            await ana.send(type="ping", sent_at_ms=1)
+            await ana.next("pong")
+            ways.append(time.monotonic() - began)
+        is_flooding = False
+        sent = await flooding
+        last = {"version": 1, "record": lead, "n": sent}
+        for each in (ana_sees, vera_sees):
+            # The last one comes, and most of the others went with a later one.
+            await each.sees("leads", Ben=last)
+            assert len(said(each.socket, "presence")) < sent / 5
+        assert sorted(ways)[len(ways) // 2] < 0.1
+
+
+async def test_announcements_count_as_messages(servers: Servers, database: Database, tenant: Tenant) -> None:
+    async with (
+        run_gateway(database, servers.redis_url, messages_per_second_per_user=20) as gateway,
+        gateway.socket(tenant, "ana") as ana,
+    ):
+        for _ in range(60):
+            await ana.send(type="signal", topic="leads", event="e", payload=1)
+        assert await ana.wait_closed() == 4508
+
+
+# Those who cannot be told at the moment.
+
+
+async def test_who_did_not_read_is_told_later_what_has_changed_since(
+    servers: Servers, database: Database, tenant: Tenant
+) -> None:
+    async with (
+        run_gateway(database, servers.redis_url) as gateway,
+        gateway.socket(tenant, "ana") as ana,
+        gateway.socket(tenant, "ben") as ben,
+        gateway.socket(tenant, "vera") as vera,
+    ):
+        vera_sees = Onlooker(vera)
+        await vera_sees.watch("leads")
+        await announce(ana, "leads", {"n": 0})
+        await announce(ben, "leads", {"n": 0})
+        await vera_sees.sees("leads", Ana={"n": 0}, Ben={"n": 0})
+        [seat] = [s for s in gateway.gateway.server.seats if s.principal and s.principal.name == "Vera"]
+        # As the event loop would say it, if she did not read.
+        seat.connection.pause_writing()
+        async with gateway.socket(tenant, "carla") as carla:
+            ana_sees = Onlooker(ana)
+            await ana_sees.watch("leads")
+            await announce(ana, "leads", {"n": 1})
+            await announce(ben, "leads", None)
+            await announce(carla, "leads", {})
+            await ana_sees.sees("leads", Ana={"n": 1}, Carla={})
+            before = len(said(vera, "presence"))
+            seat.connection.resume_writing()
+            await vera_sees.sees("leads", Ana={"n": 1}, Carla={})
+            assert len(said(vera, "presence")) == before + 1
+
+
+async def test_rights_that_are_lost_end_what_one_announced_and_what_one_saw(
+    gateway: RunningGateway, tenant: Tenant, api: Connection, owner: Connection
+) -> None:
+    lead = await make_lead(api, tenant, branch_id=tenant.branches["north"])
+    async with gateway.socket(tenant, "carla") as carla, gateway.socket(tenant, "ana") as ana:
+        carla_sees, ana_sees = Onlooker(carla), Onlooker(ana)
+        await carla_sees.watch("leads")
+        await ana_sees.watch("leads")
+        lease = {"record": lead, "field": "name"}
+        await announce(carla, "leads", lease)
+        await ana_sees.sees("leads", Carla={**lease, "version": 1})
+        await owner.execute(
+            "UPDATE organization_members SET reads = 'own' WHERE user_id = $1", tenant.people["carla"]
+        )
+        await gateway.relay.publish(tenant)
+        await ana_sees.sees("leads")
+        assert (await carla.next("unsubscribed"))["reason"] == "revoked"
+        carla_sees.look()
+        carla_sees.rosters.clear()
+        await carla_sees.watch("leads")
+        await announce(ana, "leads", lease)
+        await ana_sees.sees("leads", Ana={**lease, "version": 1})
+        await hear_all(carla)
+        assert carla_sees.states("leads") == {}
+
+
+# Receipts and freshness.
+
+
+async def test_receipts_become_a_histogram_and_garbage_is_counted(
+    gateway: RunningGateway, tenant: Tenant, api: Connection
+) -> None:
+    async with Socket.open(gateway.url) as ana, gateway.socket(tenant, "ben") as ben:
+        token = gateway.token(tenant, "ana")
+        await ana.send(type="authenticate", client_id=new_id(), token=token, receipts=True)
+        await ana.next("ready")
+        for socket in (ana, ben):
+            await socket.subscribe("leads", "now")
+        await make_lead(api, tenant)
+        await gateway.relay.publish(tenant)
+        [change] = (await ana.next("delta"))["changes"]
+        offset, committed = change["offset"], change["committed_at_ms"]
+        before = shown_count()
+        for shown_at_ms in (committed - 5_000, committed + 3_600_000, 2**62):
+            await ana.send(type="receipt", offset=offset, shown_at_ms=shown_at_ms)
+        await ana.send(type="receipt", offset=offset + 1, shown_at_ms=committed)
+        await ana.send(type="receipt", offset=offset, shown_at_ms=committed)
+        await ana.send(type="receipt", offset=offset, shown_at_ms=committed)
+        # Who did not say that they would send receipts sends none.
+        await ben.send(type="receipt", offset=offset, shown_at_ms=committed)
+        await hear_all(ana)
+        await hear_all(ben)
+        assert shown_count() == before + 1
+        ignored = gateway.gateway.metrics.ignored_receipts
+        assert ignored == {"unknown_offset": 1, "repeated": 1, "clock": 3, "too_long": 0}
+
+
+def shown_count() -> float:
+    """How many receipts have counted, in this process."""
+    value = REGISTRY.get_sample_value("branchline_hop_seconds_count", {"hop": "screen"})
+    assert value is not None
+    return value
+
+
+async def test_the_head_says_up_to_when_the_log_was_known_to_be_complete(
+    servers: Servers, database: Database, tenant: Tenant, api: Connection
+) -> None:
+    async with (
+        run_gateway(database, servers.redis_url, heartbeat_ms=200, silence_seconds=60) as gateway,
+        gateway.socket(tenant) as ana,
+    ):
+        await ana.subscribe("leads", "now")
+        began_ms = int(time.time() * 1000)
+        await make_lead(api, tenant)
+        head = await gateway.relay.publish(tenant)
+        while (message := await ana.next("head"))["offset"] < head or message["at_ms"] < began_ms:
+            pass
+        assert message["at_ms"] <= int(time.time() * 1000)
+        # Nobody says any longer where the log's head is: time goes on, and what is known does not.
+        gateway.relay.is_beating = False
+        for _ in range(2):
+            await gateway.relay.head(tenant.id)
+            last = await ana.next("head")
+        later = [await ana.next("head") for _ in range(3)]
+        assert {each["at_ms"] for each in later} == {last["at_ms"]}

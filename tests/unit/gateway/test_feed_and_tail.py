@@ -7,6 +7,7 @@ from gateway.feed import Feed, Gap, Known, OtherEpoch, Taken
 from gateway.log_reader import changes_of, chunk_of
 from gateway.tail import Chunk, Tail
 from tests.unit.gateway.test_delta import run
+from tests.unit.protocol.catalogue import change
 
 
 def test_what_goes_on_is_taken() -> None:
@@ -101,3 +102,27 @@ def test_a_chunk_gives_back_its_changes_and_none_before_its_first() -> None:
     made = chunk_of("o", changes)
     assert changes_of(made) == tuple(changes)
     assert changes_of(Chunk(2, 3, made.publication)) == tuple(changes[1:])
+
+
+def test_a_feed_is_complete_as_of_a_moment_once_it_has_reached_the_head_of_then() -> None:
+    feed = Feed("e", 5)
+    feed.note_time(5, 100)
+    assert feed.complete_at_ms == 100
+    for moment in (200, 300, 400):
+        feed.note_time(6 if moment == 200 else 7, moment)
+    assert feed.complete_at_ms == 100
+    feed.take("e", [change(6, last_of_commit=6)], 6)
+    assert feed.complete_at_ms == 200
+    # A page of a transaction is not its end.
+    feed.take("e", [change(7, last_of_commit=8)], 8)
+    assert feed.complete_at_ms == 200
+    feed.take("e", [change(8, last_of_commit=8)], 8)
+    assert feed.complete_at_ms == 400
+
+
+def test_a_head_that_was_none_leaves_no_moment_to_wait_for() -> None:
+    feed = Feed("e", 5)
+    feed.note_time(9, 100)
+    feed.retract_head()
+    feed.note_time(5, 200)
+    assert feed.complete_at_ms == 200
