@@ -522,6 +522,8 @@ $$;
 --   branchline.unit              the writer's unit, for rows without a mutation
 --   branchline.annotations       {mutation id: {unit, overwrote}}
 --   branchline.wakes             off: the writer sends its own wake-up after the commit
+--   branchline.written           the transaction in which write_mutations runs
+-- And of the session: branchline.mutations, how many it has written.
 
 CREATE FUNCTION local_setting(p_name text) RETURNS text LANGUAGE sql STABLE AS
   $$ SELECT nullif(current_setting('branchline.' || p_name, true), '') $$;
@@ -629,7 +631,10 @@ DECLARE v_version bigint; v_clock text;
 BEGIN
   IF TG_OP = 'INSERT' THEN
     -- If the id is being deleted at this moment, wait until it is known; its tombstone is where the version goes on.
-    PERFORM FROM %3$s t WHERE t.organization_id = NEW.organization_id AND t.id = NEW.id FOR KEY SHARE;
+    -- The write function has waited already, for all of its records at once.
+    IF local_setting('written') IS NULL THEN
+      PERFORM FROM %3$s t WHERE t.organization_id = NEW.organization_id AND t.id = NEW.id FOR KEY SHARE;
+    END IF;
     SELECT t.version, t.clock INTO v_version, v_clock FROM tombstones t
       WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id FOR UPDATE;
     IF FOUND THEN
@@ -1253,7 +1258,14 @@ END $$;
 CREATE FUNCTION write_mutations(p_batch jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
   SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE v_organization uuid; v_mine jsonb; v_rest jsonb; v_results mutation_result[];
+  v_before bigint := coalesce(local_setting('mutations'), '1')::bigint; v_after bigint := v_before + jsonb_array_length(p_batch);
 BEGIN
+  -- A plan that was made while a table was small reaches rows by any index of the organisation, and PostgreSQL keeps it until
+  -- the table is analysed. So plans are made again whenever this session has written twice as much as when they were made.
+  IF v_after >= 256 AND floor(log(v_after) / log(2)) > floor(log(v_before) / log(2)) THEN
+    DISCARD PLANS;
+  END IF;
+  PERFORM set_config('branchline.mutations', v_after::text, false);
   IF local_setting('written') = pg_current_xact_id()::text THEN
     RAISE EXCEPTION 'write_mutations was called twice in a transaction; it runs once, and last' USING ERRCODE = 'BL003';
   END IF;
