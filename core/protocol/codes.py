@@ -35,7 +35,6 @@ RejectionCode = Literal[
     "too_large",
     "too_many_subscriptions",
     "too_many_announcements",
-    "not_available",
     "unavailable",
 ]
 
@@ -115,13 +114,15 @@ CLOSES: dict[CloseCode, CloseMeaning] = {
 REJECTIONS: dict[RejectionCode, RejectionMeaning] = {
     "invalid_topic": RejectionMeaning("The topic does not follow the grammar.", "give_up"),
     "unknown_collection": RejectionMeaning("There is no such collection.", "give_up"),
-    "unknown_field": RejectionMeaning("A filter names a field that the collection does not have.", "give_up"),
+    "unknown_field": RejectionMeaning(
+        "A filter or a lease names a field that the collection does not have.", "give_up"
+    ),
     "not_filterable": RejectionMeaning("A filter names a field that is not one to filter by.", "give_up"),
     "invalid_value": RejectionMeaning(
-        "A value of a filter, or an id, is not of the field's type.", "give_up"
+        "A value of a filter, or an id, is not of the field's type, or a state makes no sense.", "give_up"
     ),
     "forbidden": RejectionMeaning(
-        "The collection, or a field that is filtered by, is not yours to read.", "give_up"
+        "The collection, a field or all branches that are named are not yours to read.", "give_up"
     ),
     "too_many_subscriptions": RejectionMeaning("The socket has `limits.subscriptions` already.", "give_up"),
     "not_found": RejectionMeaning(
@@ -135,6 +136,5 @@ REJECTIONS: dict[RejectionCode, RejectionMeaning] = {
         "The socket announces on `limits.announcements` topics already, or its organisation as much as it may.",
         "give_up",
     ),
-    "not_available": RejectionMeaning("This gateway does not offer that.", "give_up"),
     "unavailable": RejectionMeaning("The database cannot be read at the moment.", "retry"),
 }

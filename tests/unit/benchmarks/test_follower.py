@@ -185,7 +185,7 @@ def test_it_notices(data: bytes, complaint: str, shared: bool) -> None:
 
 def test_a_close_and_a_rejection_are_problems() -> None:
     client = Client()
-    client.feed(frame(downstream.rejected(id=1, code="not_available", message="no")))
+    client.feed(frame(downstream.rejected(id=1, code="forbidden", message="no")))
     client.feed(Frame(Opcode.CLOSE, b"\x0f\xa8too slow").serialize(mask=False))
     rejected, closed = client.follower.problems
     assert "rejected" in rejected

@@ -24,6 +24,8 @@ SENT: dict[str, bytes] = {
         topic="", epoch="", from_offset=0, to_offset=0, changes=[], more=True, conflated=True
     ),
     "head": downstream.head(epoch="", offset=0, at_ms=0),
+    "presence": downstream.presence(topic="", joined=[], left=[], changed=[], count=0),
+    "signal": downstream.signal(topic="", event="", payload=None, sender={}),
     "unsubscribed": downstream.unsubscribed(id=1, topic="", reason="asked"),
     "purge": downstream.purge(topics=[], reason=""),
     "goaway": downstream.goaway(reconnect_after_ms=0),

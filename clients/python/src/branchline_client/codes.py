@@ -35,7 +35,6 @@ REJECTIONS: dict[str, Reaction] = {
     "too_large": "give_up",
     "too_many_subscriptions": "give_up",
     "too_many_announcements": "give_up",
-    "not_available": "give_up",
     "unavailable": "retry",
 }
 
