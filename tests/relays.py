@@ -172,6 +172,10 @@ def relay_environment(
     }
 
 
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-20:])
+
+
 @contextlib.asynccontextmanager
 async def relay_process(
     database: Database,
@@ -196,6 +200,10 @@ async def relay_process(
         )
     try:
         yield Relay(port, process)
+    except BaseException:
+        print(f"relay on port {port}, status {process.returncode}; the end of its log:")
+        print(_end_of(log))
+        raise
     finally:
         if process.returncode is None:
             process.kill()

@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from core.transport import closed_transports_are_errors
+
 
 class HeldConnection:
     """One connection that `connect` opens, kept from the first statement to the last; one statement at a time.
@@ -46,14 +48,18 @@ class HeldConnection:
     async def _within(self, deadline_seconds: float, work: Callable[[Any], Awaitable[Any]]) -> Any:
         async with asyncio.timeout(deadline_seconds), self._turn:
             try:
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._connect()
-                return await work(self._connection)
+                with closed_transports_are_errors():
+                    return await self._work(work)
             except asyncpg.PostgresError:
                 raise
             except BaseException:
                 self.cut()
                 raise
+
+    async def _work(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return await work(self._connection)
 
     def cut(self) -> None:
         """End the connection at once, whatever it is doing."""

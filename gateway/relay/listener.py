@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
+from core.transport import closed_transports_are_errors
 from gateway.relay import metrics
 from gateway.relay.wake import Wake
 
@@ -84,10 +85,11 @@ class Listener:
         """Listen until cancelled; connect anew whenever the connection ends or a probe is lost."""
         while True:
             try:
-                async with self._listening() as ear:
-                    self.connected, self.last_error = True, None
-                    self._wake.wake("listen")
-                    await self._probe(ear)
+                with closed_transports_are_errors():
+                    async with self._listening() as ear:
+                        self.connected, self.last_error = True, None
+                        self._wake.wake("listen")
+                        await self._probe(ear)
             except (*DRIVER_ERRORS, ListenerDeafError) as error:
                 raise_if_cancelled()
                 self.last_error = repr(error)

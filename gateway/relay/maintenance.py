@@ -15,6 +15,7 @@ import structlog
 
 from core.cancellation import raise_if_cancelled
 from core.queries import load
+from core.transport import closed_transports_are_errors
 from gateway.relay import metrics
 
 LOCK_TIMEOUT = "200ms"
@@ -57,7 +58,8 @@ class Maintenance:
         while True:
             await wait_leading()
             try:
-                await self.make_pass()
+                with closed_transports_are_errors():
+                    await self.make_pass()
             except DRIVER_ERRORS as error:
                 raise_if_cancelled()
                 self.error = repr(error)

@@ -12,6 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.transport import closed_transports_are_errors
+
 PUBLISH_SECONDS = 2.0
 """How long Redis may take to accept `PIPELINE_BYTES`."""
 CONNECT_SECONDS = 1.0
@@ -47,8 +49,9 @@ class Publisher:
         pipeline = self._redis.pipeline(transaction=False)
         for channel, body in messages:
             pipeline.execute_command("PUBLISH", channel, body)
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await pipeline.execute()
+        with closed_transports_are_errors():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await pipeline.execute()
 
     async def remember(self, shard: int, epoch: str, offsets: Mapping[str, int]) -> None:
         """Have Redis remember published offsets, by organisation. Raises one of PUBLISH_ERRORS."""
@@ -57,19 +60,22 @@ class Publisher:
         for organization_id, offset in offsets.items():
             pipeline.hset(key, organization_id, offset)
         pipeline.expire(key, REMEMBERED_SECONDS)
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await pipeline.execute()
+        with closed_transports_are_errors():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await pipeline.execute()
 
     async def recall(self, shard: int, epoch: str) -> dict[str, int]:
         """What Redis remembers of this epoch: nothing, if it was away or emptied. Raises one of PUBLISH_ERRORS."""
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            found = await self._redis.hgetall(_memory(shard, epoch))
+        with closed_transports_are_errors():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                found = await self._redis.hgetall(_memory(shard, epoch))
         return {_text(organization_id): int(offset) for organization_id, offset in found.items()}
 
     async def ping(self) -> None:
         """Ask whether Redis answers. Raises one of PUBLISH_ERRORS."""
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await self._redis.ping()
+        with closed_transports_are_errors():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._redis.ping()
 
 
 def _text(value: bytes | str) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from core.transport import closed_transports_are_errors
 from gateway.relay import positions as positions_module
 from gateway.relay.leadership import LeadershipLostError
 from gateway.relay.outbox import Snapshot
@@ -135,6 +136,13 @@ async def test_a_cancellation_that_a_driver_loses_still_ends_the_work() -> None:
     done, _ = await asyncio.wait((running,), timeout=5)
     assert done
     assert running.cancelled()
+
+
+def test_a_closed_transport_is_an_error_of_the_connection() -> None:
+    with pytest.raises(ConnectionResetError), closed_transports_are_errors():
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    with pytest.raises(RuntimeError, match="a defect"), closed_transports_are_errors():
+        raise RuntimeError("a defect")
 
 
 async def test_a_relay_whose_lease_was_taken_learns_it_from_its_positions() -> None:
