@@ -27,6 +27,7 @@ MUTATION_DAYS = 90
 OVERWRITTEN_DAYS = 90
 PASS_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
+RETRY_AT_MOST_SECONDS = 300.0
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ class Maintenance:
 
     async def run(self, wait_leading: Callable[[], Awaitable[object]]) -> None:
         """Make a pass every hour, whenever `wait_leading` lets through, until cancelled."""
+        pause = RETRY_SECONDS
         while True:
             await wait_leading()
             try:
@@ -64,9 +66,11 @@ class Maintenance:
                 raise_if_cancelled()
                 self.error = repr(error)
                 log.warning("maintenance_broken_off", error=self.error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_AT_MOST_SECONDS)
             else:
                 self.error, self.last_pass = None, datetime.now(UTC)
+                pause = RETRY_SECONDS
                 await asyncio.sleep(PASS_SECONDS)
 
     async def make_pass(self) -> None:
