@@ -174,7 +174,7 @@ async def test_no_ghosts_of_a_gateway_that_was_killed(
 @contextlib.asynccontextmanager
 async def separate_gateway(servers: Servers, database: Database) -> AsyncIterator[tuple[str, Process]]:
     """A gateway as a process of its own, which may be killed."""
-    port, status_port = pick_free(HOST), pick_free(HOST)
+    port, status_port = sorted((pick_free(HOST), pick_free(HOST)))
     environment = {
         **os.environ,
         "DATABASE_URL": database.url,
