@@ -7,7 +7,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from branchline_client.clock import ClientClock
+from branchline_client.clock import DATE_MS, ClientClock
 from branchline_client.feed import Advanced, Ask, Fact, Feed, Phase, Replaced
 from branchline_client.message import Delta, Downstream, Head, SnapshotPage, Subscribed
 from branchline_client.mirror import InconsistentError
@@ -142,6 +142,7 @@ class SimulatedClient:
 
     def _write(self, operation: str, record_id: str, fields: Record) -> None:
         held = self.view.mirror.records.get(record_id)
+        floor = "" if self.clock.seen is None else str(self.clock.seen)
         self.clock, stamp = self.clock.tick(self.device_ms)
         mutation = Mutation(
             mutation_id=f"{self.name}-{len(self.typed)}",
@@ -153,6 +154,7 @@ class SimulatedClient:
             mode=self.chance.choice([None, None, "merge", "strict"]) if operation == "update" else None,
             clock=stamp,
             offset_ms=self.clock.offset_ms,
+            floor=floor,
         )
         self.typed.append(mutation.mutation_id)
         pending = self.queue.add(mutation)
@@ -192,7 +194,7 @@ class SimulatedClient:
         if self.on_its_way is not None:
             return
         # Some answer of the API came before, with its date.
-        self._hear_time(self.server.now_ms + self.chance.randint(-500, 500), 1_100)
+        self._hear_time(self.server.now_ms + self.chance.randint(-2_000, 500), DATE_MS)
         batch = self.queue.next_batch(limit=self.chance.randint(1, 5), limit_bytes=10**6, size_of=lambda _: 1)
         if batch:
             mutations = [each.mutation for each in batch]
@@ -273,8 +275,8 @@ class SimulatedClient:
             self.line = Line()
             self._ask()
 
-    def _hear_time(self, server_ms: int, round_trip_ms: int) -> None:
-        self.clock, moved = self.clock.see_server_time(server_ms, self.device_ms, round_trip_ms)
+    def _hear_time(self, server_ms: int, uncertain_ms: int) -> None:
+        self.clock, moved = self.clock.see_server_time(server_ms, self.device_ms, uncertain_ms)
         if moved:
             self.queue.shift_clocks(self.clock.offset_ms)
 

@@ -13,8 +13,10 @@ import re
 from dataclasses import dataclass, replace
 
 LATEST_MS = 9_999_999_999_999
-STEADY_MS = 1_000
+STEADY_MS = 100
 """A difference to the server's time below this, and below the way there and back, is taken for the way's."""
+DATE_MS = 5_000
+"""How far off the `Date` of an HTTP answer may be: it is to the second, and servers write it a while before."""
 
 _CLOCK = re.compile(r"\d{13}-[0-9a-f]{4}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -54,6 +56,14 @@ def tick(last: Clock | None, now_ms: int, client_id: str) -> Clock:
     return Clock(last.ms, last.counter + 1, client_id)
 
 
+def after(first: str, second: str, margin_ms: int = 0) -> str:
+    """Give `second`, or the next clock of its client after `first`, if it is not that much later than `first`."""
+    before, own = parse_clock(first), parse_clock(second)
+    if (own.ms - margin_ms, own.counter) > (before.ms, before.counter):
+        return second
+    return str(tick(replace(before, ms=before.ms + margin_ms), own.ms, own.client_id))
+
+
 def shift(clock: str, by_ms: int) -> str:
     """Give a clock moved by a number of milliseconds: all of one device moved alike keep their order."""
     moved = parse_clock(clock)
@@ -62,10 +72,13 @@ def shift(clock: str, by_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ClientClock:
-    """One client's clock: the greatest that it has set or seen, and its difference to the server's time."""
+    """One client's clock: the last that it has set, the greatest that it has seen, and its difference to the
+    server's time.
+    """
 
     client_id: str
     last: Clock | None = None
+    seen: Clock | None = None
     offset_ms: int = 0
 
     def now_ms(self, device_ms: int) -> int:
@@ -73,28 +86,30 @@ class ClientClock:
         return device_ms + self.offset_ms
 
     def tick(self, device_ms: int) -> "tuple[ClientClock, str]":
-        """Give the clock after a write, and the write's stamp."""
-        stamp = tick(self.last, self.now_ms(device_ms), self.client_id)
+        """Give the clock after a write, and the write's stamp: later than all that was set or seen."""
+        before = [each for each in (self.last, self.seen) if each is not None]
+        greatest = max(before, key=lambda clock: (clock.ms, clock.counter), default=None)
+        stamp = tick(greatest, self.now_ms(device_ms), self.client_id)
         return replace(self, last=stamp), str(stamp)
 
     def see(self, text: str) -> "ClientClock":
         """Move past a clock that was received; raises ClockError."""
-        seen = parse_clock(text)
-        if self.last is not None and (seen.ms, seen.counter) <= (self.last.ms, self.last.counter):
+        clock = parse_clock(text)
+        if self.seen is not None and (clock.ms, clock.counter) <= (self.seen.ms, self.seen.counter):
             return self
-        return replace(self, last=seen)
+        return replace(self, seen=clock)
 
     def see_server_time(
-        self, server_ms: int, device_ms: int, round_trip_ms: int = 0
+        self, server_ms: int, device_ms: int, uncertain_ms: int = 0
     ) -> "tuple[ClientClock, int]":
         """Learn the server's time as it was when `device_ms` was read; give the clock, and by how much it moved.
 
         What was stamped before and not sent yet has to be moved by as much (`shift`), or this device's own
-        order would be lost: see `clients/CONTRACT.md`, "Time".
+        order would be lost: see `clients/CONTRACT.md`, "Time". What was seen is the server's, and stays.
         """
         offset = server_ms - device_ms
         moved = offset - self.offset_ms
-        if abs(moved) <= max(STEADY_MS, round_trip_ms):
+        if abs(moved) <= max(STEADY_MS, uncertain_ms):
             return self, 0
         last = self.last and replace(self.last, ms=min(max(self.last.ms + moved, 0), LATEST_MS))
         return replace(self, last=last, offset_ms=offset), moved

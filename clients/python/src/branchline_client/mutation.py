@@ -18,7 +18,8 @@ class Mutation:
 
     `base_version` is the version that its author saw, None if there was none to see. `mode` None leaves it to the
     server: strict for critical fields, else merge. `made_at_ms` is when it was typed, by the server's time; `offset_ms`
-    is what the device's clock lacked of that time when `clock` was stamped.
+    is what the device's clock lacked of that time when `clock` was stamped, `floor` the greatest clock that had been
+    received by then.
     """
 
     mutation_id: str
@@ -31,6 +32,7 @@ class Mutation:
     clock: str = ""
     made_at_ms: int = 0
     offset_ms: int = 0
+    floor: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

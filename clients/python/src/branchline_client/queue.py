@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from branchline_client.clock import parse_clock, shift, tick
+from branchline_client.clock import STEADY_MS, after, shift
 from branchline_client.mutation import InboxEntry, Loss, Mutation, Result, losses_of, without_lost
 
 TRANSIENT_CODES = frozenset({"unavailable", "too_busy", "internal", "rate_exceeded"})
@@ -219,15 +219,22 @@ class Queue:
     def shift_clocks(self, offset_ms: int) -> list[Pending]:
         """Move the stamps of all that has no answer to a new notion of time; give those that were moved.
 
-        Each knows the notion that it was stamped by, so it does not matter what a crash left behind of an earlier move.
+        Each knows the notion that it was stamped by, so it does not matter what a crash left behind of an earlier
+        move. None falls back behind what its author had seen, or behind the one before it.
         """
         changed = []
+        last = ""
         for pending in self._pending.values():
             mutation = pending.mutation
-            if pending.is_open and mutation.clock and mutation.offset_ms != offset_ms:
+            if not (pending.is_open and mutation.clock):
+                continue
+            if mutation.offset_ms != offset_ms:
                 clock = shift(mutation.clock, offset_ms - mutation.offset_ms)
+                for before in (mutation.floor, last):
+                    clock = after(before, clock) if before else clock
                 pending.mutation = pending.written = replace(mutation, clock=clock, offset_ms=offset_ms)
                 changed.append(pending)
+            last = pending.mutation.clock
         return changed
 
     def release(self, holds: Callable[[Pending], bool]) -> list[Pending]:
@@ -324,8 +331,10 @@ def _seeing(mutation: Mutation, before: Pending, result: Result) -> Mutation:
 
 
 def _stamped_after(mutation: Mutation, last: str) -> Mutation:
-    """Give a write a clock above that of the one before it, which the server may have moved."""
-    own, before = parse_clock(mutation.clock), parse_clock(last)
-    if (own.ms, own.counter) > (before.ms, before.counter):
-        return mutation
-    return replace(mutation, clock=str(tick(before, own.ms, own.client_id)))
+    """Give a write a clock above the effective one of the write before it.
+
+    The server takes off what it holds for skew, a different amount for each request: two writes that lie closer
+    together than this device's error could change places.
+    """
+    clock = after(last, mutation.clock, 2 * STEADY_MS)
+    return mutation if clock == mutation.clock else replace(mutation, clock=clock)

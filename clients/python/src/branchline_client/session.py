@@ -14,6 +14,7 @@ from branchline_client.backoff import RetryPolicy
 from branchline_client.cache import Cache
 from branchline_client.cache_writer import CacheWriter
 from branchline_client.callbacks import Callbacks
+from branchline_client.clock import DATE_MS
 from branchline_client.connection import Connection
 from branchline_client.credentials import Credentials
 from branchline_client.errors import (
@@ -312,9 +313,9 @@ class Session:
         self.writer.see_server_time(server_ms, now_ms - round_trip_ms // 2, round_trip_ms)
 
     def _heard_date(self, server_ms: int, round_trip_ms: int) -> None:
-        # A date is to the second: it tells a clock that is wrong from one that is right, and no more.
+        # It tells a clock that is wrong from one that is right, and no more.
         then_ms = device_ms() - round_trip_ms // 2
-        self.writer.see_server_time(server_ms, then_ms, round_trip_ms + 1_000)
+        self.writer.see_server_time(server_ms, then_ms, round_trip_ms + DATE_MS)
 
     def _is_bound_to(self, principal: Principal) -> bool:
         """Whether what is kept here is this principal's; it becomes so if it is nobody's yet."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from branchline_client.clock import ClientClock, Clock, parse_clock
+from branchline_client.clock import ClientClock, parse_clock
 from branchline_client.database import Database
 from branchline_client.errors import PrincipalChangedError, StoreError
 from branchline_client.mutation import InboxEntry, Loss, Mutation
@@ -181,12 +181,13 @@ def _principal(text: str | None) -> tuple[str, str] | None:
 
 
 def _clock(meta: dict[str, str]) -> ClientClock:
-    last: Clock | None = parse_clock(meta["clock"]) if "clock" in meta else None
-    return ClientClock(meta["client_id"], last, int(meta.get("offset_ms", "0")))
+    last, seen = (parse_clock(meta[name]) if name in meta else None for name in ("clock", "seen"))
+    return ClientClock(meta["client_id"], last, seen, int(meta.get("offset_ms", "0")))
 
 
 def _clock_rows(clock: ClientClock) -> list[tuple[str, str]]:
-    rows = [("offset_ms", str(clock.offset_ms))]
-    if clock.last is not None:
-        rows.append(("clock", str(clock.last)))
-    return rows
+    rows = {"offset_ms": str(clock.offset_ms)}
+    for name, value in (("clock", clock.last), ("seen", clock.seen)):
+        if value is not None:
+            rows[name] = str(value)
+    return list(rows.items())

@@ -227,9 +227,9 @@ class Writer:
         """Move past a clock that was received. It is kept with the next write."""
         self.clock = self.clock.see(clock)
 
-    def see_server_time(self, server_ms: int, device_ms: int, round_trip_ms: int) -> None:
+    def see_server_time(self, server_ms: int, device_ms: int, uncertain_ms: int) -> None:
         """Learn the server's time."""
-        self.clock, moved = self.clock.see_server_time(server_ms, device_ms, round_trip_ms)
+        self.clock, moved = self.clock.see_server_time(server_ms, device_ms, uncertain_ms)
         if moved:
             _log.info("this device's clock is %d ms off the server's", -self.clock.offset_ms)
             self._keep_later(Changes(put=self.queue.shift_clocks(self.clock.offset_ms), clock=self.clock))
@@ -250,6 +250,7 @@ class Writer:
         base_version: int | None,
         mode: Mode | None,
     ) -> Mutation:
+        floor = "" if self.clock.seen is None else str(self.clock.seen)
         self.clock, stamp = self.clock.tick(self._device_ms())
         return Mutation(
             mutation_id=self._new_id(),
@@ -262,6 +263,7 @@ class Writer:
             clock=stamp,
             made_at_ms=self.now_ms(),
             offset_ms=self.clock.offset_ms,
+            floor=floor,
         )
 
     def _again(self, entry: InboxEntry) -> Mutation:
