@@ -9,29 +9,24 @@ from typing import Any
 import orjson
 import pytest
 
-from core.catalogue import Catalogue, fetch_catalogue
-from core.database import Pool, create_pool, scoped
+from core.database import scoped
 from core.log import fetch_changes, fetch_head
 from core.principal import Principal
 from core.protocol.change import LoggedChange, change_from_json, change_to_json
 from core.protocol.topic import parse_topic
 from core.protocol.view import View, change_for_view, view_of
 from gateway.page import page_statement
+from tests.properties.gadget_world import Gadgets
 from tests.properties.gadgets import (
-    BY_NAME,
-    REMARKS,
     Chosen,
     narrowing,
     random_filter,
     random_reader,
-    random_values,
     statements,
 )
 from tests.properties.runs import Bench, choose_seed, open_bench
 from tests.servers import Database
-from tests.tenants import Tenant, create_tenant, new_id
 
-ROWS = 40
 EVENTS = ("enter", "leave", "insert", "update", "delete", "null", "narrowed", "resumed", "rights changed")
 
 
@@ -84,125 +79,30 @@ def _touches_null(change: LoggedChange, names: frozenset[str]) -> bool:
     )
 
 
-@dataclass(slots=True)
-class Gadgets:
-    """An organisation whose gadgets change at random."""
+def follow(world: Gadgets) -> Follower:
+    """Somebody who subscribes to something."""
+    reader = random_reader(world.dice, world.tenant.id, world.branches)
+    chosen = random_filter(world.dice, world.branches, may_see_secrets=reader.role == "manager")
+    view = view_of(parse_topic(chosen.topic, world.catalogue), reader, world.catalogue)
+    return Follower(chosen, reader, view)
 
-    bench: Bench
-    gateway: Pool
-    tenant: Tenant
-    catalogue: Catalogue
-    dice: random.Random
-    branches: list[str]
-    alive: list[str] = field(default_factory=list)
-    dead: list[str] = field(default_factory=list)
 
-    async def step(self) -> None:
-        """One transaction of one to three statements; one in twenty is rolled back."""
-        transaction = self.bench.owner.transaction()
-        before = list(self.alive), list(self.dead)
-        await transaction.start()
-        for _ in range(self.dice.choice([1, 1, 1, 2, 3])):
-            await self._statement()
-        if self.dice.random() < 0.05:
-            await transaction.rollback()
-            self.alive, self.dead = before
-        else:
-            await transaction.commit()
-
-    async def _statement(self) -> None:
-        chance = self.dice.random()
-        if len(self.alive) < ROWS / 2 or chance < 0.15:
-            await self._insert()
-        elif chance < 0.30 and len(self.alive) > ROWS / 2:
-            await self._delete()
-        elif chance < 0.32:
-            await self._lose_a_branch()
-        else:
-            await self._update()
-
-    async def _insert(self) -> None:
-        if self.dead and self.dice.random() < 0.3:
-            record = self.dead.pop(self.dice.randrange(len(self.dead)))
-        else:
-            record = new_id()
-        values = random_values(self.dice, list(BY_NAME)) | {"branch_id": self._branch()}
-        names = ", ".join(values)
-        typed = ", ".join(f"${number}::text::{_type(name)}" for number, name in enumerate(values, 3))
-        await self.bench.owner.execute(
-            f"INSERT INTO gadgets (organization_id, id, {names}) VALUES ($1, $2, {typed})",
-            self.tenant.id,
-            record,
-            *values.values(),
+async def snapshot(world: Gadgets, follower: Follower) -> None:
+    """Take everything anew, page by page, as the gateway reads it."""
+    epoch_and_head = await fetch_head(world.bench.owner, world.tenant.id)
+    follower.records, follower.position, after = {}, epoch_and_head[1], None
+    while True:
+        page = page_statement(
+            follower.view, "gadgets", world.tenant.id, after=after, limit=7, limit_bytes=2_000
         )
-        self.alive.append(record)
-
-    async def _update(self) -> None:
-        names = self.dice.sample(list(BY_NAME), self.dice.choice([1, 1, 2, 4]))
-        values: dict[str, str | None] = random_values(self.dice, names)
-        if self.dice.random() < 0.4:
-            values["branch_id"] = self._branch()
-        if self.dice.random() < 0.2:
-            values = {"remark": self.dice.choice(REMARKS)}
-        several = self.dice.sample(self.alive, min(len(self.alive), self.dice.choice([1, 1, 1, 2, 5])))
-        assignments = ", ".join(
-            f"{name} = ${number}::text::{_type(name)}" for number, name in enumerate(values, 3)
-        )
-        await self.bench.owner.execute(
-            f"UPDATE gadgets SET {assignments} WHERE organization_id = $1 AND id = ANY ($2::uuid[])",
-            self.tenant.id,
-            several,
-            *values.values(),
-        )
-
-    async def _delete(self) -> None:
-        record = self.alive.pop(self.dice.randrange(len(self.alive)))
-        self.dead.append(record)
-        await self.bench.owner.execute(
-            "DELETE FROM gadgets WHERE organization_id = $1 AND id = $2", self.tenant.id, record
-        )
-
-    async def _lose_a_branch(self) -> None:
-        """A branch goes, and its records with it belong to none; then there is a branch of that id again."""
-        branch = self.dice.choice(self.branches)
-        await self.bench.owner.execute("DELETE FROM branches WHERE id = $1", branch)
-        await self.bench.owner.execute(
-            "INSERT INTO branches (organization_id, id, slug, name) VALUES ($1, $2, $3::text, $3::text)",
-            self.tenant.id,
-            branch,
-            f"b-{branch}",
-        )
-
-    def _branch(self) -> str | None:
-        return self.dice.choice([*self.branches, None])
-
-    def follow(self) -> Follower:
-        """Somebody who subscribes to something."""
-        reader = random_reader(self.dice, self.tenant.id, self.branches)
-        chosen = random_filter(self.dice, self.branches, may_see_secrets=reader.role == "manager")
-        view = view_of(parse_topic(chosen.topic, self.catalogue), reader, self.catalogue)
-        return Follower(chosen, reader, view)
-
-    async def snapshot(self, follower: Follower) -> None:
-        """Take everything anew, page by page, as the gateway reads it."""
-        epoch_and_head = await fetch_head(self.bench.owner, self.tenant.id)
-        follower.records, follower.position, after = {}, epoch_and_head[1], None
-        while True:
-            page = page_statement(
-                follower.view, "gadgets", self.tenant.id, after=after, limit=7, limit_bytes=2_000
-            )
-            async with scoped(self.gateway, self.tenant.id) as connection:
-                rows = await connection.fetch(page.sql, *page.parameters)
-            for row in rows:
-                record = follower.view.strip("gadgets", orjson.loads(row["record"]))
-                follower.records[row["id"]] = record
-            if not rows:
-                return
-            after = rows[-1]["id"]
-
-
-def _type(name: str) -> str:
-    return {"branch_id": "uuid", "remark": "text"}.get(name) or BY_NAME[name].type
+        async with scoped(world.gateway, world.tenant.id) as connection:
+            rows = await connection.fetch(page.sql, *page.parameters)
+        for row in rows:
+            record = follower.view.strip("gadgets", orjson.loads(row["record"]))
+            follower.records[row["id"]] = record
+        if not rows:
+            return
+        after = rows[-1]["id"]
 
 
 def _oracle(followers: list[Follower]) -> str:
@@ -275,24 +175,10 @@ async def live(world: Gadgets, followers: list[Follower], now: int, after: int) 
 async def run_views(bench: Bench, database: Database, views: int, steps: int) -> None:
     """Views, steps, and a comparison of all after each."""
     dice = random.Random(choose_seed())
-    # Somebody writes from another part of the world; what is read must not depend on it.
-    await bench.owner.execute("ALTER ROLE branchline_app SET TimeZone = 'America/St_Johns'")
-    await bench.owner.execute("SET TimeZone = 'Asia/Kathmandu'")
-    gateway = await create_pool(database.url, role="branchline_gateway", application_name="test gateway")
-    tenant = await create_tenant(bench.owner, bench.slug())
-    branches = list(tenant.branches.values())
-    branches.append(new_id())
-    await bench.owner.execute(
-        "INSERT INTO branches (organization_id, id, slug, name) VALUES ($1, $2, 'third', 'third')",
-        tenant.id,
-        branches[-1],
-    )
-    world = Gadgets(bench, gateway, tenant, await fetch_catalogue(bench.owner), dice, branches)
-    while len(world.alive) < ROWS:
-        await world.step()
-    followers = [world.follow() for _ in range(views)]
+    world = await Gadgets.create(bench, database, dice)
+    followers = [follow(world) for _ in range(views)]
     for follower in followers:
-        await world.snapshot(follower)
+        await snapshot(world, follower)
     oracle, head = _oracle(followers), followers[0].position
     await compare(world, followers, oracle, 0)
     for now in range(1, steps + 1):
@@ -302,7 +188,7 @@ async def run_views(bench: Bench, database: Database, views: int, steps: int) ->
         if dice.random() < 0.2:
             await change_rights(world, dice.choice(followers))
             oracle = _oracle(followers)
-    await gateway.close()
+    await world.gateway.close()
 
 
 async def change_rights(world: Gadgets, follower: Follower) -> None:
@@ -315,7 +201,7 @@ async def change_rights(world: Gadgets, follower: Follower) -> None:
     if follower.view.name != before.name:
         world.bench.seen["rights changed"] += 1
         follower.back_at = 0
-        await world.snapshot(follower)
+        await snapshot(world, follower)
 
 
 @pytest.fixture(scope="module")
