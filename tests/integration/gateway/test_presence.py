@@ -207,6 +207,24 @@ async def separate_gateway(servers: Servers, database: Database) -> AsyncIterato
             await process.wait()
 
 
+async def test_an_organisation_that_nobody_is_left_of_is_let_go_and_begun_anew(
+    gateway: RunningGateway,
+    other_gateway: RunningGateway,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with other_gateway.socket(tenant, "vera") as vera:
+        await announce(vera, "leads", {})
+        monkeypatch.setattr("gateway.intake.LINGER_SECONDS", 0.0)
+        for _ in range(2):
+            async with gateway.socket(tenant, "ana") as ana:
+                ana_sees = Onlooker(ana)
+                await ana_sees.watch("leads")
+                await ana_sees.sees("leads", Vera={})
+            await wait_until(lambda: not gateway.gateway.intake.organizations)
+            assert gateway.gateway.gauges()["presence_entries"] == 0
+
+
 # Leases.
 
 
