@@ -16,7 +16,7 @@ from core.queries import load
 from core.settings import Settings
 from core.status_server import StatusServer
 from core.telemetry import configure_logging
-from gateway.relay.held import HeldConnection
+from gateway.relay.held import DATABASE_ERRORS, HeldConnection
 from gateway.relay.leadership import STATEMENT_SECONDS as LEASE_STATEMENT_SECONDS
 from gateway.relay.leadership import Leadership, LeaseRow
 from gateway.relay.listener import PROBE_DEADLINE_SECONDS, Listener, ListenRefusedError
@@ -35,7 +35,6 @@ PLANNER_SETTINGS = {"enable_seqscan": "off", "plan_cache_mode": "force_generic_p
 """The relay's statements all go by an index, in one plan made once: what is asked for is always the newest, and an
 estimate that is out of date must not turn a look at it into a reading of the whole table."""
 
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 MEND_LISTENING = (
     "Set BRANCHLINE_LISTEN_DATABASE_URL to a direct connection to the database that DATABASE_URL leads to."

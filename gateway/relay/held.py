@@ -12,6 +12,16 @@ import asyncpg
 
 from core.transport import closed_transports_are_errors
 
+DATABASE_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # asyncpg's own word for a connection that ended while a statement was being begun.
+    asyncpg.InternalClientError,
+)
+"""What a statement raises when the server, the way to it or the connection fails."""
+
 
 class HeldConnection:
     """One connection that `connect` opens, kept from the first statement to the last; one statement at a time.

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
+from gateway.relay.held import DATABASE_ERRORS
 
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
@@ -144,14 +144,14 @@ class Leadership:
         if leading is not None:
             try:
                 await self._store.release(self.shard, self.holder)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("lease_not_released", shard=self.shard, error=repr(error))
 
     async def _take(self) -> None:
         asked_at = self._clock()
         try:
             row = await self._store.take(self.shard, self.holder, LEASE_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             raise_if_cancelled()
             if self.last_error is None:
                 log.warning("lease_not_reached", shard=self.shard, term=self.term, error=repr(error))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
@@ -29,6 +28,7 @@ from core.protocol.publication import (
 from gateway.relay import metrics
 from gateway.relay.backlog import ACTIVE_SECONDS, Backlog
 from gateway.relay.bundle import Bundler, Sender
+from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.leadership import Leadership
 from gateway.relay.outbox import Outbox, Reading, Snapshot, Standing
 from gateway.relay.positions import Positions
@@ -42,7 +42,6 @@ SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 0.05
 RETRY_AT_MOST_SECONDS = 0.5
 
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger()
 

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
 from core.transport import closed_transports_are_errors
 from gateway.relay import metrics
+from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.wake import Wake
 
 LOG_CHANNEL = "branchline_log"
@@ -34,7 +34,6 @@ Connect = Callable[[], Awaitable[Any]]
 Notify = Callable[[str], Awaitable[None]]
 """Sends an empty NOTIFY on a channel, over a connection that is not the listener's."""
 
-DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger()
 
@@ -90,7 +89,7 @@ class Listener:
                         self.connected, self.last_error = True, None
                         self._wake.wake("listen")
                         await self._probe(ear)
-            except (*DRIVER_ERRORS, ListenerDeafError) as error:
+            except (*DATABASE_ERRORS, ListenerDeafError) as error:
                 raise_if_cancelled()
                 self.last_error = repr(error)
                 log.warning("listener_lost", error=self.last_error)
@@ -118,7 +117,7 @@ class Listener:
             try:
                 async with asyncio.timeout(PROBE_DEADLINE_SECONDS):
                     await self._notify(ear.channel)
-            except DRIVER_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 raise_if_cancelled()
                 log.warning("probe_not_sent", error=repr(error))
             else:

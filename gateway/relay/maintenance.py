@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
 from core.queries import load
 from core.transport import closed_transports_are_errors
 from gateway.relay import metrics
+from gateway.relay.held import DATABASE_ERRORS
 
 LOCK_TIMEOUT = "200ms"
 STATEMENT_SECONDS = 600.0
@@ -28,7 +28,6 @@ OVERWRITTEN_DAYS = 90
 PASS_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
 RETRY_AT_MOST_SECONDS = 300.0
-DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger()
 _queries = load("gateway.relay", "maintenance.sql")
@@ -62,7 +61,7 @@ class Maintenance:
             try:
                 with closed_transports_are_errors():
                     await self.make_pass()
-            except DRIVER_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 raise_if_cancelled()
                 self.error = repr(error)
                 log.warning("maintenance_broken_off", error=self.error)

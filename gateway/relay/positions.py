@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
+from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.leadership import LeadershipLostError
 
 PAUSE_SECONDS = 0.05
@@ -56,7 +56,7 @@ class Positions:
             pause = PAUSE_SECONDS
             try:
                 await self.flush()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 raise_if_cancelled()
                 log.warning("positions_not_kept", error=repr(error))
                 pause = RETRY_SECONDS

@@ -8,8 +8,9 @@ import structlog
 
 from core.cancellation import raise_if_cancelled
 from gateway.relay import metrics
+from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.leadership import Leadership, LeadershipLostError
-from gateway.relay.leading import DATABASE_ERRORS, Leading, State
+from gateway.relay.leading import Leading, State
 from gateway.relay.outbox import Outbox
 from gateway.relay.positions import Positions
 from gateway.relay.publisher import PUBLISH_ERRORS, Publisher
