@@ -1068,6 +1068,14 @@ BEGIN
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO branchline_api', p_table);
     EXECUTE format('GRANT SELECT ON %s TO branchline_gateway', p_table);
   END IF;
+  IF NOT v_known THEN
+    -- Until the table is analysed: an organisation may have all of its rows. Else any index that begins with it looks as good
+    -- as the key, and each write of a new system reads the whole organisation.
+    PERFORM pg_restore_attribute_stats('schemaname', n.nspname::text, 'relname', c.relname::text, 'attname', 'organization_id',
+      'inherited', c.relkind = 'p', 'null_frac', 0::real, 'avg_width', 16, 'n_distinct', 1::real)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p_table
+        AND NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = c.oid);
+  END IF;
   PERFORM generate_functions(p_table);
   IF NOT v_known THEN PERFORM log_existing_rows(p_table, v_name); END IF;
   EXECUTE format('CREATE OR REPLACE TRIGGER zz_branchline_stamp BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION generated.%I()', p_table, v_name || '_stamp');
