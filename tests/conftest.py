@@ -1,6 +1,8 @@
 """Fixtures for every folder of tests: real servers, once a session, and a fresh database where one is asked for."""
 
+import faulthandler
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +21,17 @@ CHROMIUM_OPTIONS = [
     "--disable-quic",
     "--no-first-run",
 ]
+
+
+LONG_SECONDS = 4 * 60 * 60
+"""A full form that takes longer than this hangs."""
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest) -> None:
+    """Give the full form of a test more time than `faulthandler_timeout` in pyproject.toml gives the others."""
+    if request.node.get_closest_marker("long") is not None:
+        faulthandler.dump_traceback_later(LONG_SECONDS, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from tests.servers import Database
 
 PAGE_RECORDS = 6
 READERS = 5
+ENOUGH = 60
+"""Offsets over which a reader is watched after its snapshot."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,8 @@ class Storm:
             if reader.position >= reader.whole_at:
                 assert reader.records == self.fold.shown(reader.view, reader.position), reader.view.topic
                 self.world.bench.seen["heads compared"] += 1
+        if reader.position >= reader.whole_at + ENOUGH:
+            self.readers.remove(reader)
 
     async def finish(self) -> None:
         """The storm is over: all come to the head, and are what a fresh snapshot would be."""
