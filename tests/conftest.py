@@ -31,7 +31,7 @@ LONG_SECONDS = 4 * 60 * 60
 def patience(request: pytest.FixtureRequest) -> None:
     """Give the full form of a test more time than `faulthandler_timeout` in pyproject.toml gives the others."""
     if request.node.get_closest_marker("long") is not None:
-        faulthandler.dump_traceback_later(LONG_SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(LONG_SECONDS, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 @pytest.fixture(scope="session")

@@ -82,5 +82,5 @@ def open_bench(database: Database) -> Iterator[Bench]:
             yield bench
         finally:
             for connection in (bench.owner, bench.api, bench.other):
-                connection.terminate()
+                runner.run(connection.close(timeout=10))
             print(", ".join(f"{name}: {count}" for name, count in sorted(bench.seen.items())))

@@ -116,7 +116,14 @@ class Stage:
 def stage(servers: Servers, module_database: Database) -> Iterator[Stage]:
     with asyncio.Runner() as runner, contextlib.ExitStack() as exits:
         opened = contextlib.AsyncExitStack()
-        exits.callback(lambda: runner.run(opened.aclose()))
+
+        async def leave() -> None:
+            await opened.aclose()
+            # What was aborted is closed in the loop's next turns.
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        exits.callback(lambda: runner.run(leave()))
 
         async def enter() -> Stage:
             gateway = await opened.enter_async_context(run_gateway(module_database, servers.redis_url))

@@ -246,7 +246,7 @@ async def play(stack: Stack, rounds: int, seconds: float, kills: int) -> None:
         for _ in range(rounds):
             await scene.round(dice, seconds, kills)
     finally:
-        scene.owner.terminate()
+        await scene.owner.close(timeout=10)
         print(", ".join(f"{name}: {count}" for name, count in sorted(scene.seen.items())))
 
 
