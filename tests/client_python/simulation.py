@@ -150,7 +150,9 @@ class SimulatedClient:
             id=record_id,
             operation=operation,  # type: ignore[arg-type]  # one of the three, by `type`
             fields=fields,
-            base_version=None if held is None else held["version"],
+            base_version=self.queue.seen_version(
+                COLLECTION, record_id, None if held is None else held["version"]
+            ),
             mode=self.chance.choice([None, None, "merge", "strict"]) if operation == "update" else None,
             clock=stamp,
             offset_ms=self.clock.offset_ms,

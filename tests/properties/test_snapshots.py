@@ -38,6 +38,11 @@ class Reader:
     whole_at: int | None = None
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether it has been compared at so many heads that another may take its place."""
+        return self.whole_at is not None and self.position >= self.whole_at + ENOUGH
+
     def take_page(self, records: list[str | bytes]) -> None:
         """Keep a page's records."""
         for text in records:
@@ -149,8 +154,6 @@ class Storm:
             if reader.position >= reader.whole_at:
                 assert reader.records == self.fold.shown(reader.view, reader.position), reader.view.topic
                 self.world.bench.seen["heads compared"] += 1
-        if reader.position >= reader.whole_at + ENOUGH:
-            self.readers.remove(reader)
 
     async def finish(self) -> None:
         """The storm is over: all come to the head, and are what a fresh snapshot would be."""
@@ -176,6 +179,7 @@ async def run_storm(bench: Bench, database: Database, storms: int, steps: int) -
                 storm.ask()
             for reader in dice.sample(storm.readers, min(len(storm.readers), 4)):
                 await storm.advance(reader)
+            storm.readers = [each for each in storm.readers if not each.has_enough]
         await storm.finish()
     await world.gateway.close()
 

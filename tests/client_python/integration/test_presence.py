@@ -95,4 +95,5 @@ async def test_what_is_not_allowed_is_told(open_client: Open) -> None:
     async with within(), ana.presence("leads") as of_ana:
         of_ana.announce({"text": "x" * 2_000})
         await told.wait()
-        assert codes == ["too_large"]
+        # Said once as it was announced and perhaps once more as the topic was subscribed to.
+        assert set(codes) == {"too_large"}

@@ -270,6 +270,40 @@ async def test_who_was_away_is_told_at_the_next_start_and_once(system: Stack, op
             assert await listed(carla, lead) == []
 
 
+async def test_an_amount_is_not_merged_but_one_may_correct_oneself(system: Stack, open_client: Open) -> None:
+    ana, transport = await open_client(ANA), Faulty()
+    away = await open_client(ANA, transport=transport)
+    async with within(), away.live("deals") as deals, ana.live("deals") as of_ana:
+        await deals.wait_live()
+        await of_ana.wait_live()
+        insert = ana.insert("deals", {"name": "Critical", "amount": "1.00"})
+        await insert.server
+        await deals.wait_for(lambda it: insert.id in it)
+        transport.is_cut = True
+        first = away.update("deals", insert.id, {"amount": "2.00"})
+        second = away.update("deals", insert.id, {"amount": "3.00"})
+        transport.is_cut = False
+        assert [(await write.server).status for write in (first, second)] == ["applied", "applied"]
+
+        # At once: the copy need not have the last one yet.
+        transport.is_cut = True
+        third = away.update("deals", insert.id, {"amount": "4.00"})
+        assert third.mutation.base_version == 3
+        await of_ana.wait_for(lambda it: it.get(insert.id)["amount"] == "3.00")
+        assert (await ana.update("deals", insert.id, {"amount": "9.00"}).server).status == "applied"
+        transport.is_cut = False
+        with pytest.raises(WriteRefusedError) as refused:
+            await third.server
+        entry = refused.value.entry
+        assert entry.code == "version_mismatch"
+        assert entry.record is not None
+        assert entry.record["amount"] == "9.00"
+        # Whoever tries again has seen the record that lies beside the refused value.
+        [again] = away.inbox.retry(entry)
+        assert (await again.server).status == "applied"
+    assert row(system, insert.id, "deals")["amount"] == "4.00"  # type: ignore[index]
+
+
 @pytest.mark.parametrize("off_ms", [-3_600_000, 3_600_000, 365 * 86_400_000])
 async def test_a_device_whose_clock_is_wrong_neither_wins_nor_loses_by_it(
     system: Stack, open_client: Open, monkeypatch: pytest.MonkeyPatch, off_ms: int

@@ -163,7 +163,7 @@ class Client:
     @property
     def principal(self) -> Principal | None:
         """Whom the server takes this client for; None until it has said so."""
-        return self._session.principal
+        return self._session.ownership.principal
 
     @property
     def on_state(self) -> Callbacks[[State, str]]:
@@ -181,14 +181,8 @@ class Client:
         return self._session.on_rejected
 
     async def wait_for_state(self, *states: State) -> State:
-        """Wait for one of some states. Raises what has ended the client."""
-        session = self._session
-        while self.state not in states:
-            if session.error is not None:
-                raise session.error
-            session.progress.clear()
-            await session.progress.wait()
-        return self.state
+        """Wait for one of some states, however short; raises what has ended the client."""
+        return await self._session.wait_for_state(states)
 
     async def wait_live(self) -> None:
         """Wait until the connection is live, or polling has taken its place. Raises what has ended the client."""
@@ -225,7 +219,7 @@ class Client:
             spec.conditions,
             parse_sort(sort),
             self._session.writer.queue,
-            self._session.defaults(),
+            self._session.ownership.defaults,
         )
         return LiveCollection(self._session, spec, view)
 

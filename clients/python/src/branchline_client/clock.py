@@ -56,12 +56,12 @@ def tick(last: Clock | None, now_ms: int, client_id: str) -> Clock:
     return Clock(last.ms, last.counter + 1, client_id)
 
 
-def after(first: str, second: str, margin_ms: int = 0) -> str:
-    """Give `second`, or the next clock of its client after `first`, if it is not that much later than `first`."""
+def after(first: str, second: str) -> str:
+    """Give `second`, or the next clock of its client after `first` if it is not later than that."""
     before, own = parse_clock(first), parse_clock(second)
-    if (own.ms - margin_ms, own.counter) > (before.ms, before.counter):
+    if (own.ms, own.counter) > (before.ms, before.counter):
         return second
-    return str(tick(replace(before, ms=before.ms + margin_ms), own.ms, own.client_id))
+    return str(tick(before, own.ms, own.client_id))
 
 
 def shift(clock: str, by_ms: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from branchline_client.clock import STEADY_MS, after, shift
+from branchline_client.clock import after, shift
 from branchline_client.mutation import InboxEntry, Loss, Mutation, Result, losses_of, without_lost
 
 TRANSIENT_CODES = frozenset({"unavailable", "too_busy", "internal", "rate_exceeded"})
@@ -82,10 +82,11 @@ class Queue:
         self._inserts: dict[str, str] = {}
         self._refused_inserts: dict[str, str] = {}
         self._sequence = 0
+        self._answered_count = 0
 
     def __len__(self) -> int:
         """How many have no answer yet."""
-        return sum(each.is_open for each in self._pending.values())
+        return len(self._pending) - self._answered_count
 
     def __iter__(self) -> Iterator[Pending]:
         """All writes, in their order."""
@@ -103,11 +104,26 @@ class Queue:
         """Give the ids of the records of a collection that have writes."""
         return [record_id for name, record_id in self._of_record if name == collection]
 
+    def seen_version(self, collection: str, record_id: str, version: int | None) -> int | None:
+        """Give the version that the author of a record's writes has seen: `version` is the newest copy's.
+
+        An answered write made the version after it, and the copy may not have it yet. One that did not make exactly the
+        next has somebody else's before it, which has not been seen.
+        """
+        for pending in self.of_record(collection, record_id):
+            made = None if pending.answer is None else pending.answer.version
+            if made is None or not _has_written(pending):
+                continue
+            if pending.mutation.operation == "insert" or (version is not None and made == version + 1):
+                version = made if version is None else max(version, made)
+        return version
+
     def add(self, mutation: Mutation, *, stage: Stage = Stage.LOCAL, sequence: int | None = None) -> Pending:
         """Take a new write."""
         self._sequence = max(self._sequence + 1, sequence or 0)
         pending = Pending(self._sequence, mutation, mutation, stage, refers_to=self._references(mutation))
         self._pending[mutation.mutation_id] = pending
+        self._answered_count += stage is Stage.ANSWERED
         self._of_record.setdefault(mutation.key, {})[mutation.mutation_id] = pending
         if mutation.operation == "insert" and stage is not Stage.ANSWERED:
             self._inserts[mutation.id] = mutation.mutation_id
@@ -117,6 +133,7 @@ class Queue:
         """Take a write out."""
         pending = self._pending.pop(mutation_id, None)
         if pending is not None:
+            self._answered_count -= not pending.is_open
             self._close(pending)
             of_record = self._of_record[pending.mutation.key]
             del of_record[mutation_id]
@@ -256,6 +273,7 @@ class Queue:
 
     def _answered(self, pending: Pending, result: Result, answer: Answer, settlement: Settlement) -> None:
         pending.stage = Stage.ANSWERED
+        self._answered_count += 1
         pending.answer = answer
         pending.written = without_lost(pending.mutation, result)
         self._close(pending)
@@ -305,6 +323,11 @@ def _named(mutation: Mutation, inserts: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(each for each in found if each is not None and each != mutation.mutation_id)
 
 
+def _has_written(pending: Pending) -> bool:
+    """Whether an answered write has made a version of the record."""
+    return pending.written.operation != "update" or bool(pending.written.fields)
+
+
 def _merge_alike(first: Mutation, second: Mutation) -> bool:
     """Whether two writes of one record may share a request: neither cares for what becomes of the other."""
     return all(each.operation == "update" and each.mode == "merge" for each in (first, second))
@@ -316,8 +339,7 @@ def _seeing(mutation: Mutation, before: Pending, result: Result) -> Mutation:
     Only if the other made exactly the next version after what the author had seen: otherwise somebody else's write lies
     between, which the author has not seen and the server has to know that.
     """
-    has_written = before.written.operation != "update" or before.written.fields
-    if result.version is None or not has_written:
+    if result.version is None or not _has_written(before):
         return mutation
     if _merge_alike(before.mutation, mutation):
         # They may have shared a request before a crash: what was sent once keeps its content (I6).
@@ -331,10 +353,6 @@ def _seeing(mutation: Mutation, before: Pending, result: Result) -> Mutation:
 
 
 def _stamped_after(mutation: Mutation, last: str) -> Mutation:
-    """Give a write a clock above the effective one of the write before it.
-
-    The server takes off what it holds for skew, a different amount for each request: two writes that lie closer
-    together than this device's error could change places.
-    """
-    clock = after(last, mutation.clock, 2 * STEADY_MS)
+    """Give a write a clock above the effective one of the write before it, which the server may have moved."""
+    clock = after(last, mutation.clock)
     return mutation if clock == mutation.clock else replace(mutation, clock=clock)

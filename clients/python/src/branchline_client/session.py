@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from branchline_client import message as messages
@@ -45,6 +45,7 @@ from branchline_client.message import (
     Unsubscribed,
 )
 from branchline_client.overwritten import Overwritten
+from branchline_client.ownership import Ownership
 from branchline_client.presence import PresenceDesk
 from branchline_client.purge import forget_topics
 from branchline_client.pusher import Pusher
@@ -53,6 +54,7 @@ from branchline_client.store import Kept, Store
 from branchline_client.stream import Buffer
 from branchline_client.subscriptions import Subscriptions, TopicSpec
 from branchline_client.tasks import Tasks
+from branchline_client.waiting import StateWaiters
 from branchline_client.writer import Writer
 
 _PUSHES = frozenset(State) - {State.IDLE, State.NEEDS_AUTH, State.STOPPED}
@@ -87,7 +89,6 @@ class Session:
         self.options = options
         self.api = api
         self.credentials = credentials
-        self.principal: Principal | None = None
         self.ready: Ready | None = None
         self.error: BaseException | None = None
         self.on_state: Callbacks[[State, str]] = Callbacks()
@@ -97,13 +98,12 @@ class Session:
         self.buffers: set[Buffer] = set()
         self.progress = asyncio.Event()
         """Set whenever writes were answered, or the state has changed."""
-        self._store = store
+        self._waiters = StateWaiters()
         self._cache = cache
-        self._bound = kept.principal
-        self._identified: str | None = None
         self._hello_at_ms = 0
         policy = options.retry
         self.tasks = Tasks(self._failed)
+        self.ownership = Ownership(kept.principal, store, self.tasks)
         self.writer = Writer(
             store,
             kept,
@@ -140,7 +140,7 @@ class Session:
             pushed=self._pushed,
         )
         self.cache_writer = CacheWriter(cache, self.writer, lambda: self.lives)
-        self.overwritten = Overwritten(api, self.writer, self._user_id)
+        self.overwritten = Overwritten(api, self.writer, lambda: self.ownership.user_id)
         api.on_date = self._heard_date
         self.writer.changed = self._queue_changed
         self.writer.kept = self.pusher.kick
@@ -167,6 +167,14 @@ class Session:
         await self.tasks.close(after=("branchline close",))
         await self.writer.wait_kept()
 
+    async def wait_for_state(self, states: Collection[State]) -> State:
+        """Wait for one of some states. Raises what has ended the client."""
+        if self.connection.state in states:
+            return self.connection.state
+        if self.error is not None:
+            raise self.error
+        return await self._waiters.wait(states)
+
     # The owner of the connection.
 
     def hello(self, token: str) -> bytes:
@@ -180,10 +188,9 @@ class Session:
 
     def signed_in(self, ready: Ready) -> bool:
         """Take `ready`; False if this is another person than the one whose work is kept here."""
-        if not self._is_bound_to(ready.principal):
+        if not self._admit(ready.principal, self.credentials.token):
             return False
         self.ready = ready
-        self._identified = self.credentials.token
         self._see_server_time(ready.server_time_ms, self._hello_at_ms)
         return True
 
@@ -212,6 +219,7 @@ class Session:
                 buffer.fail(self.error)
         self.pusher.kick(afresh=new in (State.LIVE, State.POLLING))
         self.progress.set()
+        self._waiters.wake(new, self.error)
         self.on_state.tell(new, reason)
 
     async def poll(self) -> None:
@@ -277,7 +285,7 @@ class Session:
             for live in self.lives
             if live.spec.collection == collection and (record := live.server_record(record_id)) is not None
         ]
-        return max(versions, default=None)
+        return self.writer.queue.seen_version(collection, record_id, max(versions, default=None))
 
     # Parts.
 
@@ -317,36 +325,25 @@ class Session:
         then_ms = device_ms() - round_trip_ms // 2
         self.writer.see_server_time(server_ms, then_ms, round_trip_ms + DATE_MS)
 
-    def _is_bound_to(self, principal: Principal) -> bool:
-        """Whether what is kept here is this principal's; it becomes so if it is nobody's yet."""
-        mine = (principal.user_id, principal.organization_id)
-        if self._bound not in (None, mine):
-            self.error = PrincipalChangedError(
-                "what is kept here is another person's, or of another organisation; use another folder"
-            )
+    def _admit(self, principal: Principal, token: str | None) -> bool:
+        try:
+            self.ownership.admit(principal, token)
+        except PrincipalChangedError as error:
+            self.error = error
             return False
-        if self._bound is None:
-            self._bound = mine
-            self.tasks.start(self._store.bind(*mine), name="branchline bind")
-        self.principal = principal
         for live in self.lives:
-            live.view.defaults = self.defaults()
+            live.view.defaults = self.ownership.defaults
         return True
-
-    def defaults(self) -> dict[str, str]:
-        """Fields that the server gives to a new record of this person's."""
-        branch_ids = None if self.principal is None else self.principal.branch_ids
-        return {"branch_id": branch_ids[0]} if branch_ids is not None and len(branch_ids) == 1 else {}
 
     async def _identify(self) -> bool:
         """Make sure whom the token stands for before anything is pushed with it."""
         token = await self.credentials.get()
-        if token != self._identified:
-            if not self._is_bound_to(await self.api.fetch_principal()):
-                self.connection.post(Event.ENDED, str(self.error))
-                return False
-            self._identified = token
-        return True
+        if self.ownership.is_known(token):
+            return True
+        if self._admit(await self.api.fetch_principal(), token):
+            return True
+        self.connection.post(Event.ENDED, str(self.error))
+        return False
 
     async def _purge(self, purge: Purge) -> None:
         topics = set(purge.topics)
@@ -361,9 +358,6 @@ class Session:
     def _connection_id(self) -> str | None:
         return None if self.ready is None else self.ready.connection_id
 
-    def _user_id(self) -> str | None:
-        return None if self.principal is None else self.principal.user_id
-
     def _failed(self, error: BaseException) -> None:
         """A defect: end, and tell everybody who waits."""
         if self.error is None or isinstance(self.error, BranchlineError):
@@ -373,6 +367,7 @@ class Session:
         for buffer in list(self.buffers):
             buffer.fail(ClosedError(f"the client has failed: {error!r}"))
         self.progress.set()
+        self._waiters.wake(self.connection.state, self.error)
 
 
 def chance() -> float:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def _singles(values: Iterable[str]) -> list[tuple[str]]:
 
 
 def _dump(value: Any) -> str:
-    return orjson.dumps(asdict(value)).decode()
+    return orjson.dumps(value).decode()
 
 
 def _row(pending: Pending) -> tuple[Any, ...]:
