@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
 def _suite(context: typer.Context) -> int:
     if context.invoked_subcommand is not None:
         return EXIT_OK
-    names = ("startup", "latency", "fan_out", "write_rate", "idle_memory")
+    names = ("startup", "latency", "fan_out", "write_rate", "sync_rate", "idle_memory")
     return max(run([name]) for name in names)
 
 
@@ -112,6 +112,21 @@ def write_rate(
 
     with _stack(url) as stack:
         return benchmark.run(stack, seconds=seconds, connections=connections)
+
+
+@app.command("sync_rate")
+def sync_rate(
+    url: Url = None,
+    seconds: Seconds = 8,
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Mutations in a push.")] = 100,
+    connections: Annotated[int, typer.Option(min=1, help="Clients that push at a time at full speed.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the mix of mutations.")] = 1,
+) -> int:
+    """Mutations through `/api/sync`, in one organisation and in a hundred, with bad ones, and at half load (P4)."""
+    from benchmarks import sync_rate as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack, seconds=seconds, batch=batch, connections=connections, seed=seed)
 
 
 @app.command("fan_out")

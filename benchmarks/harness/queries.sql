@@ -38,3 +38,12 @@ SELECT count(DISTINCT transaction_id) FROM commits;
 -- name: fetch_record_ids
 -- The ids of all leads of an organisation.
 SELECT l.id FROM leads l WHERE l.organization_id = $1;
+
+-- name: fetch_logged_mutations
+-- How often each mutation of an organisation is in the log.
+SELECT x.mutation_id, count(*) AS times FROM changes x
+WHERE x.organization_id = $1 AND x.mutation_id IS NOT NULL GROUP BY x.mutation_id;
+
+-- name: count_remembered
+-- How many mutations of an organisation have an answer that a repeat would get.
+SELECT count(*) FROM mutations m WHERE m.organization_id = $1;

@@ -14,6 +14,7 @@ import asyncpg
 from benchmarks.harness.latencies import Histogram, write_log
 from benchmarks.harness.live import Outcome
 from benchmarks.harness.machine import ROOT, file_system, read_durability, read_machine
+from benchmarks.harness.pushing import PushingOutcome
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writing import WritingOutcome
 
@@ -81,6 +82,16 @@ class Report:
         """Keep and print the outcome of a run of writes alone."""
         self.runs[label] = outcome.as_dict()
         self.histograms[f"{label}/write"] = outcome.write
+        for line in outcome.lines():
+            self.say(line)
+        self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
+
+    def add_pushing(self, label: str, outcome: PushingOutcome) -> None:
+        """Keep and print the outcome of a run of pushes."""
+        self.runs[label] = outcome.as_dict()
+        self.histograms[f"{label}/push"] = outcome.push
+        if outcome.write.count:
+            self.histograms[f"{label}/write"] = outcome.write
         for line in outcome.lines():
             self.say(line)
         self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]

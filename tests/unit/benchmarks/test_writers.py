@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import orjson
 
 from benchmarks.harness.deltas import mark_due
-from benchmarks.harness.writers import Writer, Writes, due_times, run_writes
+from benchmarks.harness.requests import due_times
+from benchmarks.harness.writers import Writer, Writes, run_writes
 
 
 class Api:
@@ -64,7 +65,7 @@ async def test_writes_are_due_evenly_and_are_records_of_the_size_asked_for() -> 
     records = [orjson.loads(body) for body in api.bodies]
     assert sorted(record["id"] for record in records) == sorted(written.record_ids)
     assert sorted(record["notes"].split()[0] for record in records) == [
-        mark_due(due) for due in due_times(work)
+        mark_due(due) for due in due_times(work.per_second, work.from_ns, work.until_ns)
     ]
 
 
