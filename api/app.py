@@ -23,7 +23,7 @@ from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, documentation, no_page, openapi, page_directory
-from api.routes import auth, service
+from api.routes import auth, service, sessions
 from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
 from api.routes.history import list_history, restore_record
@@ -41,6 +41,8 @@ KEEP_ALIVE_SECONDS = 75
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
+
+_ROUTERS = (auth.router, sessions.router, service.router)
 
 _log = structlog.get_logger()
 
@@ -94,13 +96,12 @@ def _add_routes(app: FastAPI) -> None:
             _route("/api/{collection:collection}/{id}/restore", POST=restore_record),
         ]
     )
-    app.include_router(auth.router)
-    app.include_router(service.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.state.fixed_document = _fixed_document(app)
     app.router.routes.extend(
         [
-            *_other_methods(auth.router),
-            *_other_methods(service.router),
+            *(route for router in _ROUTERS for route in _other_methods(router)),
             _route("/api/sync", POST=push),
             _route("/api/changes", GET=pull),
             _route("/api/overwritten", GET=list_overwritten),
@@ -194,7 +195,15 @@ def _allow_origins(app: FastAPI, settings: Settings) -> None:
         allow_origin_regex="|".join(f"(?:{each})" for each in patterns) or None,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-        expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate"],
+        expose_headers=[
+            "ETag",
+            "Link",
+            "Location",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Retry-After",
+            "WWW-Authenticate",
+        ],
         max_age=600,
     )
 

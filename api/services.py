@@ -15,7 +15,7 @@ from api.health import Health
 from api.openapi import build_document
 from api.passwords import Passwords
 from api.principals import Principals
-from api.sessions import Sessions
+from api.sessions import Lifetime, Sessions
 from api.validation import Validator
 from core.catalogue import CatalogueWatcher
 from core.database import Pool, create_pool
@@ -107,7 +107,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             tokens=tokens,
             watcher=watcher,
             committer=committer,
-            sessions=Sessions(pool, tokens, passwords),
+            sessions=Sessions(
+                pool,
+                tokens,
+                passwords,
+                Lifetime(settings.session_idle_seconds, settings.session_seconds, settings.sessions_per_user),
+            ),
             principals=principals,
             health=Health(pool, redis, watcher, committer),
             cursor_key=tokens.derive("cursors"),

@@ -16,14 +16,12 @@ from uuid import UUID
 import asyncpg
 from uuid_utils import uuid7
 
+from api import audit
 from api.passwords import Passwords
 from core.database import Connection, Pool, fetch_principal, scoped
 from core.principal import Principal
 from core.queries import load
 from core.tokens import Tokens
-
-SESSION_SECONDS = 30 * 24 * 3600
-"""A session ends when it has not been refreshed for this long."""
 
 _NO_ORGANIZATION = str(UUID(int=0))
 _RANDOM_BYTES = 24
@@ -59,17 +57,30 @@ class Granted:
     expires_in: int
 
 
-class Sessions:
-    """Begins, renews and ends logins."""
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When sessions end by themselves, and how many a person has in an organisation at most. 0 is no limit.
 
-    def __init__(self, pool: Pool, tokens: Tokens, passwords: Passwords) -> None:
+    `idle_seconds` after the last refresh, `seconds` after the login whatever happens.
+    """
+
+    idle_seconds: int = 30 * 24 * 3600
+    seconds: int = 90 * 24 * 3600
+    per_user: int = 100
+
+
+class Sessions:
+    """Begins, renews and ends logins. What is told of here is in the organisation's audit log."""
+
+    def __init__(self, pool: Pool, tokens: Tokens, passwords: Passwords, lifetime: Lifetime) -> None:
         self._pool = pool
         self._tokens = tokens
         self._passwords = passwords
+        self._lifetime = lifetime
         self._key = tokens.derive("refresh tokens")
 
     async def login(
-        self, email: str, password: str, organization: str | None, user_agent: str | None
+        self, email: str, password: str, organization: str | None, user_agent: str | None, address: str
     ) -> Granted:
         """Sign a person in to an organisation (its slug or id; None: the one they used last).
 
@@ -79,6 +90,7 @@ class Sessions:
         # One check whoever it is, so that the time it takes says nothing.
         matched = await self._passwords.matches(user["password_hash"] if user else None, password)
         if user is None or not matched or user["disabled"]:
+            await self._note_refusal(user, address, "disabled" if matched else "password")
             raise CredentialsRefusedError
         user_id, session_id = str(user["id"]), str(uuid7())
         refresh_token = self._make_refresh_token(session_id)
@@ -91,17 +103,37 @@ class Sessions:
                 organization_id,
                 _hash(refresh_token),
                 (user_agent or "")[:_USER_AGENT_LENGTH] or None,
-                SESSION_SECONDS,
+                address or None,
+                self._lifetime.idle_seconds,
             )
+            await connection.execute(_queries.enter_organization, organization_id)
+            await audit.note_in(
+                connection,
+                organization_id,
+                "signed_in",
+                actor_id=user_id,
+                address=address,
+                session_id=session_id,
+            )
+            if self._lifetime.per_user:
+                await connection.execute(
+                    _queries.end_oldest_sessions, user_id, organization_id, self._lifetime.per_user
+                )
         return self._grant(user_id, organization_id, session_id, refresh_token)
 
-    async def refresh(self, refresh_token: str) -> Granted:
+    async def refresh(self, refresh_token: str, address: str) -> Granted:
         """Take a refresh token for a new pair. Raises RefreshRefusedError, RefreshReusedError."""
         session_id = self._read_refresh_token(refresh_token)
         following = self._make_refresh_token(session_id)
         async with scoped(self._pool, _NO_ORGANIZATION) as connection:
             row = await connection.fetchrow(
-                _queries.rotate_session, session_id, _hash(refresh_token), _hash(following), SESSION_SECONDS
+                _queries.rotate_session,
+                session_id,
+                _hash(refresh_token),
+                _hash(following),
+                self._lifetime.idle_seconds,
+                self._lifetime.seconds,
+                address or None,
             )
             if row is not None:
                 user_id, organization_id = str(row["user_id"]), str(row["organization_id"])
@@ -110,15 +142,75 @@ class Sessions:
                     raise RefreshRefusedError
                 return self._grant(user_id, organization_id, session_id, following)
             # A genuine token that is not the session's current one was used before.
-            ended = await connection.fetchrow(_queries.revoke_session, session_id)
-        raise RefreshReusedError if ended is not None else RefreshRefusedError
+            if not await self._end(connection, session_id, "refresh_reused", address):
+                raise RefreshRefusedError
+        raise RefreshReusedError
 
-    async def logout(self, principal: Principal, *, everywhere: bool) -> None:
+    async def logout(self, principal: Principal, *, everywhere: bool, address: str) -> None:
         """End the principal's session, or all of the person's."""
-        if everywhere:
-            await self._pool.execute(_queries.revoke_sessions, principal.user_id)
+        async with scoped(self._pool, principal.organization_id) as connection:
+            if not everywhere:
+                await self._end(connection, principal.session_id, "signed_out", address)
+                return
+            await connection.execute(_queries.revoke_sessions, principal.user_id, None)
+            await audit.note_in(
+                connection,
+                principal.organization_id,
+                "signed_out_everywhere",
+                actor_id=principal.user_id,
+                address=address,
+            )
+
+    async def fetch(self, principal: Principal) -> list[asyncpg.Record]:
+        """The person's sessions that are in force, in all their organisations, the one used last first."""
+        return await self._pool.fetch(_queries.fetch_sessions, principal.user_id)
+
+    async def end(self, principal: Principal, session_id: str, address: str) -> bool:
+        """End one of the person's own sessions, and say whether there was one."""
+        async with scoped(self._pool, principal.organization_id) as connection:
+            return await self._end(connection, session_id, "session_ended", address, owner=principal.user_id)
+
+    async def _end(
+        self,
+        connection: Connection,
+        session_id: str,
+        kind: audit.Kind,
+        address: str,
+        *,
+        owner: str | None = None,
+    ) -> bool:
+        """End a session (only if it is `owner`'s, where one is named) and note it where it belongs."""
+        if owner is None:
+            row = await connection.fetchrow(_queries.revoke_session, session_id)
         else:
-            await self._pool.execute(_queries.revoke_session, principal.session_id)
+            row = await connection.fetchrow(_queries.revoke_own_session, session_id, owner)
+        if row is None:
+            return False
+        organization_id = str(row["organization_id"])
+        await connection.execute(_queries.enter_organization, organization_id)
+        await audit.note_in(
+            connection,
+            organization_id,
+            kind,
+            actor_id=str(row["user_id"]),
+            address=address,
+            session_id=session_id,
+        )
+        return True
+
+    async def _note_refusal(self, user: asyncpg.Record | None, address: str, reason: str) -> None:
+        """Note that somebody was not let in. Nobody's is noted nowhere, and takes as long: time says nothing."""
+        organization_id = (user and user["last_organization_id"]) or _NO_ORGANIZATION
+        user_id = None if user is None else str(user["id"])
+        await audit.note(
+            self._pool,
+            str(organization_id),
+            "sign_in_refused",
+            actor_id=None,
+            user_id=user_id,
+            address=address,
+            reason=reason,
+        )
 
     def _grant(self, user_id: str, organization_id: str, session_id: str, refresh_token: str) -> Granted:
         return Granted(

@@ -143,6 +143,18 @@ class Settings(BaseSettings):
         default="info", description="The lowest level that is logged: `debug`, `info`, `warning` or `error`."
     )
 
+    session_idle_seconds: int = Field(
+        default=30 * 24 * 3600, ge=60, description="A login ends when it was not refreshed for this long."
+    )
+    session_seconds: _Limit = Field(
+        default=90 * 24 * 3600, description="A login ends this long after it began, whatever happens."
+    )
+    sessions_per_user: _Limit = Field(
+        default=100,
+        description="Logins of one person in one organisation that are in force at a time; the ones used least "
+        "lately end.",
+    )
+
     connections_per_user: _Limit = Field(default=10, description="Open sockets of one person.")
     connections_per_organization: _Limit = Field(
         default=1000, description="Open sockets of one organisation."

@@ -93,6 +93,8 @@ class Following:
             organization.drop(subscription, reason="revoked" if may_narrow else "epoch")
         if gone and may_narrow:
             topics = [each.view.topic.canonical for each in gone]
+            seat.purging.update(topics)
+            self._metrics.purges += len(topics)
             seat.send(downstream.purge(topics=topics, reason="access_changed"))
 
     def _is_same(self, seat: Seat, subscription: Subscription) -> bool:

@@ -129,6 +129,7 @@ class Gateway:
             self.intake,
             self.jobs,
             options,
+            self.metrics,
             perform=self.server.perform,
             rights_changed=self._rights_changed,
         )

@@ -29,6 +29,8 @@ class Metrics:
     presence_messages: int = 0
     bulletins_lost: int = 0
     signals: int = 0
+    purges: int = 0
+    purges_acknowledged: int = 0
     ignored_receipts: dict[Ignored, int] = field(default_factory=lambda: dict.fromkeys(IGNORED, 0))
     closes: dict[int, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
@@ -103,6 +105,11 @@ class GatewayCollector(Collector):
             "presence_bulletins_lost": (
                 "Bulletins about presence that Redis did not take.",
                 metrics.bulletins_lost,
+            ),
+            "purges": ("Topics that clients were told to purge.", metrics.purges),
+            "purges_acknowledged": (
+                "Topics that clients have said they purged, of those that they were told to.",
+                metrics.purges_acknowledged,
             ),
             "signals": ("Signals given to the sockets of this gateway.", metrics.signals),
             "redis_connects": ("Connections made to Redis for publications.", metrics.redis_connects),

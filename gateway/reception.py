@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from core.cancellation import raise_if_cancelled
-from core.database import Pool, fetch_principal, scoped
+from core.database import Pool, fetch_principal, is_member, scoped
 from core.principal import Principal
 from core.protocol import downstream
 from core.protocol.codes import CloseCode
@@ -23,6 +23,7 @@ from gateway.intake import Intake
 from gateway.jobs import Jobs
 from gateway.limits import Counts
 from gateway.log_reader import READ_ERRORS
+from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.organization import Organization
 from gateway.seat import Seat
@@ -52,6 +53,7 @@ class Reception:
         intake: Intake,
         jobs: Jobs,
         options: Options,
+        metrics: Metrics,
         *,
         perform: Callable[[Seat, list[Effect]], None],
         rights_changed: Callable[[Seat], None],
@@ -61,6 +63,7 @@ class Reception:
         self._intake = intake
         self._jobs = jobs
         self._options = options
+        self._metrics = metrics
         self._perform = perform
         self._rights_changed = rights_changed
         self._reviews: dict[Seat, _Review] = {}
@@ -238,12 +241,22 @@ class Reception:
         if not _is_open(seat) or review.again:
             return
         if principal is None:
-            seat.connection.close(CloseCode.ACCESS_REVOKED, "the session or the membership has ended")
+            await self._dismiss(seat, seat.claims)
             return
         seat.principal = principal
         self._rights_changed(seat)
         if review.welcome:
             self.welcome(seat)
+
+    async def _dismiss(self, seat: Seat, claims: Claims) -> None:
+        """Close the socket of somebody who is no longer let in; who is no member any more keeps nothing either."""
+        async with scoped(self._pool, claims.organization_id) as connection:
+            remains = await is_member(connection, claims.organization_id, claims.user_id)
+        topics = [each.view.topic.canonical for each in seat.subscriptions]
+        if topics and not remains and _is_open(seat):
+            self._metrics.purges += len(topics)
+            seat.send(downstream.purge(topics=topics, reason="access_ended"))
+        seat.connection.close(CloseCode.ACCESS_REVOKED, "the session or the membership has ended")
 
     async def _fetch(self, claims: Claims) -> Principal | None:
         async with scoped(self._pool, claims.organization_id) as connection:

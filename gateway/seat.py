@@ -32,6 +32,7 @@ class Seat:
         "lane",
         "organization",
         "principal",
+        "purging",
         "shown_offset",
         "subscriptions",
     )
@@ -47,6 +48,8 @@ class Seat:
         self.lane: Lane[Seat] | None = None
         self.shown_offset = 0
         """The highest offset that a receipt counted for."""
+        self.purging: set[str] = set()
+        """Topics that the client was told to purge, and has not yet said that it has."""
         self.is_seated = False
         self.is_suspended = False
 

@@ -203,7 +203,10 @@ class Server:
                 case Report():
                     self._measure(seat, effect.receipt)
                 case Note():
-                    _log.info("topics.purged", connection_id=seat.connection.id, count=len(effect.topics))
+                    done = seat.purging.intersection(effect.topics)
+                    seat.purging -= done
+                    self._metrics.purges_acknowledged += len(done)
+                    _log.info("topics.purged", connection_id=seat.connection.id, count=len(done))
                 case Close():
                     seat.connection.close(effect.code, effect.reason)
                 case _:

@@ -2,7 +2,7 @@
 --
 -- Map
 --   1  types           enumerations of the CRM, and the answer of a write
---   2  identity        organizations, users, sessions, branches, organization_members
+--   2  identity        organizations, users, sessions, branches, organization_members, teams; invitations, sealed values, audit
 --   3  the CRM         clients, leads, contacts, deals, tasks, activity_events
 --   4  the log         changes, history, commits, tombstones, mutations, epochs; the relay's leases and positions
 --   5  clocks          the hybrid logical clock and the merge by field
@@ -77,6 +77,7 @@ CREATE TABLE sessions (
   refresh_token_hash bytea UNIQUE,
   previous_refresh_token_hash bytea,
   user_agent varchar(400),
+  address varchar(60),
   created_at timestamptz NOT NULL DEFAULT now(),
   last_used_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz NOT NULL,
@@ -108,6 +109,7 @@ CREATE TABLE organization_members (
   branch_ids uuid[],
   title varchar(120),
   disabled_at timestamptz,
+  access_changed_at timestamptz,
   PRIMARY KEY (organization_id, id),
   UNIQUE (organization_id, user_id)
 );
@@ -117,6 +119,158 @@ COMMENT ON TABLE organization_members IS
 COMMENT ON COLUMN organization_members.user_id IS 'The person. @filterable';
 COMMENT ON COLUMN organization_members.branch_ids IS 'Branches that the person may write to; null for all of them.';
 COMMENT ON COLUMN organization_members.reads IS 'all: reads every branch. own: reads their own branches and records of no branch.';
+COMMENT ON COLUMN organization_members.access_changed_at IS 'When a session of the person last ended before its time.';
+
+CREATE TABLE teams (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  name varchar(120) NOT NULL CHECK (name <> ''),
+  description varchar(2000),
+  PRIMARY KEY (organization_id, id),
+  UNIQUE (organization_id, name)
+);
+COMMENT ON TABLE teams IS 'People who work together, across branches. @writable(owner, admin, manager) @history';
+
+CREATE TABLE team_members (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  team_id uuid NOT NULL,
+  user_id uuid NOT NULL,
+  PRIMARY KEY (organization_id, id),
+  UNIQUE (organization_id, team_id, user_id),
+  FOREIGN KEY (organization_id, team_id) REFERENCES teams ON DELETE CASCADE,
+  FOREIGN KEY (organization_id, user_id) REFERENCES organization_members (organization_id, user_id) ON DELETE CASCADE
+);
+CREATE INDEX team_members_by_user ON team_members (organization_id, user_id);
+COMMENT ON TABLE team_members IS 'Who is in which team. @writable(owner, admin, manager) @history';
+COMMENT ON COLUMN team_members.team_id IS '@filterable';
+COMMENT ON COLUMN team_members.user_id IS 'The person. @filterable';
+
+CREATE TABLE invitations (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  email varchar(254) NOT NULL CHECK (email = lower(email) AND email LIKE '_%@_%'),
+  role member_role NOT NULL,
+  reads member_reads NOT NULL DEFAULT 'all',
+  branch_ids uuid[],
+  token_hash bytea NOT NULL,
+  invited_by uuid REFERENCES users ON DELETE SET NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz NOT NULL,
+  ended_at timestamptz,
+  PRIMARY KEY (organization_id, id)
+);
+CREATE INDEX invitations_by_inviter ON invitations (invited_by);
+COMMENT ON TABLE invitations IS 'Memberships that wait for their person. ended_at: accepted or taken back. A token names its organisation, so that they are read within it.';
+
+CREATE TABLE password_resets (
+  token_hash bytea PRIMARY KEY,
+  user_id uuid NOT NULL UNIQUE REFERENCES users ON DELETE CASCADE,
+  expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE password_resets IS 'The way back for somebody who has forgotten their password: one a person, by mail, for an hour. Global like users.';
+
+-- Tax ids of clients, and tokens of outside systems (client_id null): AES-256-GCM by the application, whose key is not here.
+-- Not tracked, so in no record, log, history or publication.
+CREATE TABLE sealed_values (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  client_id uuid,
+  name varchar(60) NOT NULL CHECK (name ~ '^[a-z][a-z0-9_]*$'),
+  key_id varchar(16) NOT NULL,
+  sealed bytea NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_by uuid REFERENCES users ON DELETE SET NULL,
+  UNIQUE NULLS NOT DISTINCT (organization_id, client_id, name)
+);
+CREATE INDEX sealed_values_by_key ON sealed_values (key_id);
+CREATE INDEX sealed_values_by_author ON sealed_values (updated_by);
+
+CREATE TABLE client_portal_access (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  contact_id uuid NOT NULL,
+  token_hash bytea NOT NULL,
+  created_by uuid REFERENCES users ON DELETE SET NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  last_used_at timestamptz,
+  expires_at timestamptz NOT NULL,
+  revoked_at timestamptz,
+  PRIMARY KEY (organization_id, id)
+);
+CREATE INDEX client_portal_access_by_contact ON client_portal_access (organization_id, contact_id);
+CREATE INDEX client_portal_access_by_creator ON client_portal_access (created_by);
+COMMENT ON TABLE client_portal_access IS 'Tokens with which a contact reads their own records.';
+
+CREATE TABLE security_events (
+  organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
+  id uuid NOT NULL DEFAULT uuidv7(),
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  kind varchar(60) NOT NULL,
+  actor_id uuid,
+  user_id uuid,
+  address varchar(60),
+  details jsonb NOT NULL DEFAULT '{}',
+  PRIMARY KEY (organization_id, id)
+);
+COMMENT ON TABLE security_events IS 'Who came in, who was refused, whose rights changed: the application appends and reads, and can do nothing else with it.';
+
+-- A session that ends before its time is a change of its person's membership, and so travels through the log like any other
+-- change of rights: every gateway reads them again. A membership that has ended itself was such a change already.
+CREATE FUNCTION announce_ended_sessions() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_ended record; v_before text := coalesce(current_setting('branchline.organization_id', true), '');
+BEGIN
+  FOR v_ended IN SELECT DISTINCT n.organization_id, n.user_id FROM new_rows n JOIN old_rows o USING (id)
+      WHERE o.revoked_at IS NULL AND n.revoked_at IS NOT NULL AND n.expires_at > now() ORDER BY 1, 2 LOOP
+    PERFORM set_config('branchline.organization_id', v_ended.organization_id::text, true);
+    UPDATE organization_members SET access_changed_at = clock_timestamp()
+      WHERE organization_id = v_ended.organization_id AND user_id = v_ended.user_id AND disabled_at IS NULL;
+    PERFORM set_config('branchline.organization_id', v_before, true);
+  END LOOP;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER announce_ended_sessions AFTER UPDATE ON sessions REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION announce_ended_sessions();
+
+-- Who is disabled, or no longer a member, is logged out: a person everywhere, a member there only.
+CREATE FUNCTION end_sessions_of_person() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  UPDATE sessions SET revoked_at = now() WHERE user_id = NEW.id AND revoked_at IS NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER end_sessions AFTER UPDATE ON users FOR EACH ROW
+  WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL) EXECUTE FUNCTION end_sessions_of_person();
+
+CREATE FUNCTION end_sessions_of_member() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  UPDATE sessions SET revoked_at = now() WHERE user_id = OLD.user_id AND organization_id = OLD.organization_id AND revoked_at IS NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER end_sessions AFTER UPDATE ON organization_members FOR EACH ROW
+  WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL OR OLD.user_id <> NEW.user_id) EXECUTE FUNCTION end_sessions_of_member();
+CREATE TRIGGER end_sessions_of_gone AFTER DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION end_sessions_of_member();
+
+-- Through the API only an owner makes, changes or removes an owner, and the last one stays. In psql everything goes.
+CREATE FUNCTION guard_owners() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+  v_organization uuid := CASE WHEN TG_OP = 'INSERT' THEN NEW.organization_id ELSE OLD.organization_id END;
+  v_actor uuid := CASE WHEN TG_OP = 'DELETE' THEN local_setting('actor')::uuid ELSE NEW.updated_by END;
+  v_was boolean := CASE WHEN TG_OP = 'INSERT' THEN false ELSE OLD.role = 'owner' END;
+  v_is boolean := CASE WHEN TG_OP = 'DELETE' THEN false ELSE NEW.role = 'owner' END;
+BEGIN
+  IF local_setting('written') IS NOT NULL AND (v_was OR v_is) THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('owners ' || v_organization, 0));
+    IF NOT EXISTS (SELECT FROM organization_members WHERE organization_id = v_organization AND user_id = v_actor
+        AND role = 'owner' AND disabled_at IS NULL) THEN
+      RAISE EXCEPTION 'owners_only: an owner''s membership is an owner''s to change' USING ERRCODE = '42501';
+    END IF;
+    IF v_was AND (NOT v_is OR NEW.disabled_at IS NOT NULL) AND NOT EXISTS (SELECT FROM organization_members
+        WHERE organization_id = v_organization AND role = 'owner' AND disabled_at IS NULL AND id <> OLD.id) THEN
+      RAISE EXCEPTION 'last_owner: an organisation has an owner' USING ERRCODE = '42501';
+    END IF;
+  END IF;
+  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE TRIGGER guard_owners BEFORE INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION guard_owners();
 
 -- 3 the CRM -------------------------------------------------------------------------------------------------------
 -- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation, and the
@@ -198,6 +352,8 @@ CREATE TABLE contacts (
 CREATE INDEX contacts_by_branch ON contacts (organization_id, branch_id);
 CREATE INDEX contacts_by_client ON contacts (organization_id, client_id);
 COMMENT ON TABLE contacts IS 'People at clients. They go when their client goes. @history';
+ALTER TABLE sealed_values ADD FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE CASCADE;
+ALTER TABLE client_portal_access ADD FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE CASCADE;
 COMMENT ON COLUMN contacts.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
 COMMENT ON COLUMN contacts.client_id IS '@filterable';
 COMMENT ON COLUMN contacts.is_primary IS 'The person to call first. @filterable';
@@ -1033,7 +1189,8 @@ BEGIN
     RAISE EXCEPTION 'cannot track %: expected a table in schema public', p_table USING ERRCODE = 'BL005';
   END IF;
   IF v_name !~ '^[a-z][a-z0-9_]{0,39}$' OR v_name IN ('auth', 'sync', 'changes', 'overwritten', 'client-config', 'commits', 'history', 'tombstones', 'mutations',
-      'overwritten_values', 'epochs', 'sessions', 'users', 'organizations', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
+      'overwritten_values', 'epochs', 'sessions', 'users', 'organizations', 'invitations', 'password_resets', 'sealed_values', 'security_events', 'portal',
+      'client_portal_access', 'integrations', 'preferences', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
     RAISE EXCEPTION 'cannot track %: expected a name of lower-case letters, digits and _ (at most 40) that the system does not use itself', p_table USING ERRCODE = 'BL005';
   END IF;
   SELECT string_agg(format('%s %s', want.name, 'uuid'), ', ') INTO v_bad FROM (VALUES ('organization_id'), ('id')) want(name)
@@ -1444,7 +1601,9 @@ END $$;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public, generated TO branchline_api, branchline_gateway, branchline_relay;
 GRANT SELECT ON organizations, epochs, commits, tracked_tables TO branchline_api, branchline_gateway, branchline_relay;
-GRANT SELECT, INSERT, UPDATE ON users, sessions TO branchline_api;
+GRANT SELECT, INSERT, UPDATE ON users, invitations, client_portal_access TO branchline_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, password_resets, sealed_values TO branchline_api;
+GRANT SELECT, INSERT ON security_events TO branchline_api;
 GRANT SELECT (id, name, disabled_at) ON users TO branchline_gateway, branchline_relay;
 GRANT SELECT (id, user_id, organization_id, expires_at, revoked_at) ON sessions TO branchline_gateway;
 GRANT INSERT, UPDATE ON commits TO branchline_api;
@@ -1456,11 +1615,19 @@ GRANT SELECT ON changes TO branchline_gateway, branchline_relay;
 GRANT INSERT ON epochs TO branchline_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON relay_leases, relay_positions TO branchline_relay;
 
+ALTER TABLE invitations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sealed_values ENABLE ROW LEVEL SECURITY;
+ALTER TABLE client_portal_access ENABLE ROW LEVEL SECURITY;
+ALTER TABLE security_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE changes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tombstones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mutations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE overwritten_values ENABLE ROW LEVEL SECURITY;
+CREATE POLICY branchline_organization ON invitations USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON sealed_values USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON client_portal_access USING (organization_id = current_organization());
+CREATE POLICY branchline_organization ON security_events USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON changes USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON history USING (organization_id = current_organization());
 CREATE POLICY branchline_organization ON tombstones USING (organization_id = current_organization());
@@ -1469,7 +1636,7 @@ CREATE POLICY branchline_organization ON overwritten_values USING (organization_
 -- The relay carries every organisation's log and shows it to nobody.
 CREATE POLICY branchline_relay ON changes FOR SELECT TO branchline_relay USING (true);
 
-SELECT track('branches'), track('organization_members'), track('clients'), track('leads'), track('contacts'), track('deals'),
+SELECT track('branches'), track('organization_members'), track('teams'), track('team_members'), track('clients'), track('leads'), track('contacts'), track('deals'),
   track('tasks'), track('activity_events');
 
 -- A sign-in must find out to which organisations a person belongs before one is chosen.

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.documented import problems
 from api.passwords import TooBusyError
 from api.problems import ProblemError
-from api.request import claims_of, services_of
+from api.request import address_of, claims_of, services_of
 from api.sessions import (
     CredentialsRefusedError,
     Granted,
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/auth", tags=["signing in"])
 
 Text = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$")]
 Authenticated = Annotated[Claims, Depends(claims_of)]
-_BEARER: dict[str, Any] = {"security": [{"bearer": []}]}
+BEARER: dict[str, Any] = {"security": [{"bearer": []}]}
 
 
 class _Body(BaseModel):
@@ -83,7 +83,11 @@ async def login(request: Request, response: Response, body: LoginBody) -> Tokens
     """Sign in with e-mail address and password."""
     try:
         granted = await services_of(request).sessions.login(
-            body.email, body.password, body.organization, request.headers.get("user-agent")
+            body.email,
+            body.password,
+            body.organization,
+            request.headers.get("user-agent"),
+            address_of(request),
         )
     except CredentialsRefusedError:
         raise ProblemError("credentials_refused", "e-mail address or password is wrong") from None
@@ -99,7 +103,7 @@ async def login(request: Request, response: Response, body: LoginBody) -> Tokens
 async def refresh(request: Request, response: Response, body: RefreshBody) -> Tokens:
     """Take a refresh token for new tokens. One that was used before ends its session: somebody has a copy."""
     try:
-        granted = await services_of(request).sessions.refresh(body.refresh_token)
+        granted = await services_of(request).sessions.refresh(body.refresh_token, address_of(request))
     except RefreshRefusedError:
         raise ProblemError(
             "refresh_refused", "expected the refresh token of a session that is in force"
@@ -110,7 +114,7 @@ async def refresh(request: Request, response: Response, body: RefreshBody) -> To
 
 
 @router.post(
-    "/logout", status_code=204, responses=problems(400, 401, 413, 415, 422, 503), openapi_extra=_BEARER
+    "/logout", status_code=204, responses=problems(400, 401, 413, 415, 422, 503), openapi_extra=BEARER
 )
 async def logout(
     request: Request, claims: Authenticated, body: Annotated[LogoutBody | None, Body()] = None
@@ -118,10 +122,12 @@ async def logout(
     """End this session, or all of the person's."""
     services = services_of(request)
     principal = await services.principals.fetch(claims)
-    await services.sessions.logout(principal, everywhere=body is not None and body.everywhere)
+    await services.sessions.logout(
+        principal, everywhere=body is not None and body.everywhere, address=address_of(request)
+    )
 
 
-@router.post("/ticket", responses=problems(401, 503), openapi_extra=_BEARER)
+@router.post("/ticket", responses=problems(401, 503), openapi_extra=BEARER)
 async def ticket(request: Request, response: Response, claims: Authenticated) -> Ticket:
     """A one-time ticket for the WebSocket's address, where a token would end up in logs."""
     services = services_of(request)
@@ -132,7 +138,7 @@ async def ticket(request: Request, response: Response, claims: Authenticated) ->
     return Ticket(ticket=text, expires_in=TICKET_SECONDS)
 
 
-@router.get("/me", responses=problems(401, 503), openapi_extra=_BEARER)
+@router.get("/me", responses=problems(401, 503), openapi_extra=BEARER)
 async def me(request: Request, claims: Authenticated) -> Me:
     """Who the token stands for today."""
     principal = await services_of(request).principals.fetch(claims)

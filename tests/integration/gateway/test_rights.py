@@ -108,8 +108,13 @@ async def test_a_membership_that_becomes_narrower_ends_the_subscription_and_purg
         ended = await carla.next("unsubscribed")
         assert (ended["id"], ended["topic"], ended["reason"]) == (None, "leads", "revoked")
         assert (await carla.next("purge"))["topics"] == ["leads"]
-        await carla.send(type="purged", topics=["leads"])
+        metrics = gateway.gateway.metrics
+        assert (metrics.purges, metrics.purges_acknowledged) == (1, 0)
+        # Only what was asked for counts, and once.
+        for topics in (["deals", "leads"], ["leads"]):
+            await carla.send(type="purged", topics=topics)
         assert (await follow(carla, "leads")).records == {}
+        assert (metrics.purges, metrics.purges_acknowledged) == (1, 1)
         assert "canary" not in orjson.dumps(carla.messages).decode()
 
 
@@ -146,7 +151,36 @@ async def test_a_membership_that_ends_closes_the_socket(
         await owner.execute(statement, tenant.people["ben"])
         await gateway.relay.publish(tenant)
         assert await ben.wait_closed() == 4504
+        [purge] = [message for message in ben.messages if message["type"] == "purge"]
+        assert (purge["topics"], purge["reason"]) == (["leads"], "access_ended")
         assert not ana.closed
+
+
+async def test_a_session_that_ends_closes_its_sockets_and_no_others(
+    gateway: RunningGateway, owner: Connection, tenant: Tenant
+) -> None:
+    second = new_id()
+    ben = tenant.people["ben"]
+    await owner.execute(
+        "INSERT INTO sessions (id, user_id, organization_id, expires_at)"
+        " VALUES ($1, $2, $3, now() + interval '1 day')",
+        second,
+        ben,
+        tenant.id,
+    )
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as first, Socket.open(gateway.url) as other:
+        await other.authenticate(gateway.tokens.issue(ben, tenant.id, second))
+        await follow(first, "leads")
+        replica = await follow(other, "leads")
+        await owner.execute("UPDATE sessions SET revoked_at = now() WHERE id = $1", tenant.sessions["ben"])
+        head = await gateway.relay.publish(tenant)
+        assert await first.wait_closed() == 4504
+        # They may sign in again: what they hold stays theirs.
+        assert "purge" not in {message["type"] for message in first.messages}
+        while replica.position != head:
+            replica.take(await other.next("delta", "head"))
+        assert not other.closed
 
 
 async def test_who_has_no_membership_or_session_is_not_let_in(
