@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 
 from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
+from api.http_protocol import Protocol
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, documentation, no_page, openapi, page_directory
 from api.routes import auth, service, sessions
@@ -31,6 +32,7 @@ from api.routes.overwritten import list_overwritten, mark_seen
 from api.routes.push import push
 from api.routes.writes import create_record, delete_record, patch_record, put_record
 from api.services import Services, open_services
+from core.addresses import parse_networks
 from core.lifecycle import StartupError, run_until_stopped
 from core.settings import Settings
 from core.telemetry import configure_logging
@@ -73,7 +75,8 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
     # The last one added is the outermost.
     app.add_middleware(Compression)
     _allow_origins(app, services.settings)
-    app.add_middleware(Rim, limit_bytes=body_limit_bytes)
+    trusted = parse_networks(services.settings.trusted_proxies)
+    app.add_middleware(Rim, limit_bytes=body_limit_bytes, trusted_proxies=trusted)
     add_handlers(app)
     _add_routes(app)
     return app
@@ -215,13 +218,15 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
         server = _Server(
             uvicorn.Config(
                 create_app(services),
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Whom a proxy speaks for is the rim's to find out: uvicorn would believe anybody on this machine.
+                proxy_headers=False,
                 backlog=2048,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,

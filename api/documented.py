@@ -17,6 +17,7 @@ _DESCRIPTIONS = {
     413: "Too large",
     415: "Not JSON",
     422: "Values that cannot be accepted",
+    429: "Too many",
     503: "Try again later",
 }
 

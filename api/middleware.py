@@ -14,7 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
+from api.limiting import rate_headers
+from api.peer import see_through
 from api.problems import ProblemError, problem_response
+from core.addresses import Network
 
 BODY_LIMIT_BYTES = 1024 * 1024
 BODY_SECONDS = 10.0
@@ -46,9 +49,12 @@ class Rim:
     an id and answered with that id and nothing else.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES, trusted_proxies: Sequence[Network] = ()
+    ) -> None:
         self._app = app
         self._limit = limit_bytes
+        self._trusted = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,7 +62,9 @@ class Rim:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        answer = _Answer(send)
+        if self._trusted:
+            see_through(scope, self._trusted)
+        answer = _Answer(send, scope)
         try:
             await self._app(scope, self._limited(scope, receive), answer.send)
         except ClientDisconnect:
@@ -118,8 +126,9 @@ class Rim:
 class _Answer:
     """Passes an answer on and adds the headers that every answer has."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, scope: Scope) -> None:
         self._send = send
+        self._scope = scope
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -128,6 +137,7 @@ class _Answer:
             headers: _Headers = message["headers"]
             present = {name for name, _ in headers}
             headers.extend(_HEADERS)
+            headers.extend(rate_headers(self._scope))
             headers.extend(default for default in _DEFAULTS if default[0] not in present)
         await self._send(message)
 

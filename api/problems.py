@@ -71,6 +71,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "body_too_large": Code(413, "The body is too large", "send less at once"),
         "unsupported_media_type": Code(415, "The body has to be JSON", _MEND),
         "invalid": Code(422, "Some values cannot be accepted", "mend the values named in errors"),
+        "rate_exceeded": Code(429, "Too many requests of this kind", "wait as long as Retry-After says"),
         "internal": Code(500, "An error of the server", "try again; report the error_id if it stays"),
         "unavailable": Code(503, "Something that the server leans on is not available", _AGAIN),
         "too_busy": Code(503, "Too many requests of this kind at once", _AGAIN),

@@ -45,11 +45,6 @@ async def claims_of(request: Request) -> Claims:
     return authenticate(request)
 
 
-def address_of(request: Request) -> str:
-    """The client's IP address, as the rim has found it out; empty where there is none, as on a Unix socket."""
-    return request.client.host if request.client else ""
-
-
 async def read_json(request: Request) -> Any:
     """The decoded body. Raises ProblemError 400 or 415, and what the rim raises: 408, 413."""
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from api import metrics
 from api.commit import Committer
 from api.health import Health
+from api.limiting import Limiter, Limits
 from api.openapi import build_document
 from api.passwords import Passwords
 from api.principals import Principals
@@ -65,6 +66,7 @@ class Services:
     sessions: Sessions
     principals: Principals
     health: Health
+    limiter: Limiter
     cursor_key: bytes
     _described: Described
 
@@ -94,6 +96,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             health_check_interval=10,
         )
         stack.push_async_callback(redis.aclose)
+        limiter = Limiter(settings.redis_url, _limits_of(settings))
+        stack.push_async_callback(limiter.close)
         passwords = Passwords()
         stack.callback(passwords.close)
         pool, writing, watcher = await _open_database(settings, stack)
@@ -115,6 +119,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
             principals=principals,
             health=Health(pool, redis, watcher, committer),
+            limiter=limiter,
             cursor_key=tokens.derive("cursors"),
             _described=Described(watcher.current),
         )
@@ -127,6 +132,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 for task in running:
                     task.cancel()
                 await principals.close()
+
+
+def _limits_of(settings: Settings) -> Limits:
+    return Limits(
+        writes_per_second_per_user=settings.writes_per_second_per_user,
+        writes_per_second_per_address=settings.writes_per_second_per_address,
+        logins_per_minute_per_address=settings.logins_per_minute_per_address,
+    )
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> tuple[Pool, Pool, CatalogueWatcher]:

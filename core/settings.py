@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.addresses import parse_networks
 from core.lifecycle import StartupError
 
 PREFIX = "BRANCHLINE_"
@@ -155,16 +156,24 @@ class Settings(BaseSettings):
         "lately end.",
     )
 
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks of proxies, with commas between, whose `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed. Limits by address then count the clients behind them.",
+    )
+
     connections_per_user: _Limit = Field(default=10, description="Open sockets of one person.")
     connections_per_organization: _Limit = Field(
         default=1000, description="Open sockets of one organisation."
     )
     connections_per_address: _Limit = Field(default=100, description="Open sockets from one IP address.")
     writes_per_second_per_user: _Limit = Field(
-        default=50, description="Reserved: writes a second by one person; not enforced yet."
+        default=50,
+        description="Writes a second by one person over HTTP, with bursts of twice as many; a push counts as one and "
+        "one more for each 20 mutations.",
     )
     writes_per_second_per_address: _Limit = Field(
-        default=500, description="Reserved: writes a second from one IP address; not enforced yet."
+        default=500, description="The same from one IP address (IPv6: from one /64)."
     )
     messages_per_second_per_user: _Limit = Field(
         default=20,
@@ -172,8 +181,17 @@ class Settings(BaseSettings):
     )
     logins_per_minute_per_address: _Limit = Field(
         default=30,
-        description="Reserved: attempts to sign in, a minute, from one IP address; not enforced yet.",
+        description="Attempts to sign in, a minute, from one IP address.",
     )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, tuple):
+            parse_networks(value)
+        return value
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
+from core.addresses import parse_networks
 from core.database import Pool, create_pool
 from core.lifecycle import StartupError, run_until_stopped
 from core.settings import Settings
@@ -41,6 +42,7 @@ def options_of(settings: Settings) -> Options:
     return Options(
         allowed_origins=settings.allowed_origins,
         allow_local_origins=not settings.production,
+        trusted_proxies=parse_networks(settings.trusted_proxies),
         connections_per_user=settings.connections_per_user,
         connections_per_organization=settings.connections_per_organization,
         connections_per_address=settings.connections_per_address,

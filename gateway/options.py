@@ -4,6 +4,8 @@ own.
 
 from dataclasses import dataclass
 
+from core.addresses import Network
+
 SUBPROTOCOL = "branchline.v1"
 PATH = "/ws"
 
@@ -43,6 +45,7 @@ class Options:
     poll_seconds: float = 0.25
     goaway_spread_seconds: float = 5.0
 
+    trusted_proxies: tuple[Network, ...] = ()
     connections_per_user: int = 10
     connections_per_organization: int = 1_000
     connections_per_address: int = 100

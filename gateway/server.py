@@ -10,6 +10,7 @@ import structlog
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from core.addresses import client_address, limit_key
 from core.protocol.codes import CloseCode
 from core.protocol.upstream import Receipt
 from core.status_server import Readiness, status_response
@@ -114,7 +115,8 @@ class Server:
             connection.respond(_refusal(error.status, str(error)))
             return
         seat = Seat(connection, None)
-        address = connection.address
+        forwarded = request.headers.get_all("X-Forwarded-For")
+        address = limit_key(client_address(connection.address, forwarded, self._options.trusted_proxies))
         if not self._by_address.add(address):
             connection.respond(_refusal(429, "too many sockets from this address"))
             return

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from api.documented import problems
 from api.passwords import TooBusyError
+from api.peer import address_of
 from api.problems import ProblemError
-from api.request import address_of, claims_of, services_of
+from api.request import claims_of, services_of
 from api.sessions import (
     CredentialsRefusedError,
     Granted,
@@ -78,9 +79,10 @@ class Me(BaseModel):
     session_id: str
 
 
-@router.post("/login", responses=problems(400, 401, 403, 413, 415, 422, 503))
+@router.post("/login", responses=problems(400, 401, 403, 413, 415, 422, 429, 503))
 async def login(request: Request, response: Response, body: LoginBody) -> Tokens:
     """Sign in with e-mail address and password."""
+    await services_of(request).limiter.admit_login(request)
     try:
         granted = await services_of(request).sessions.login(
             body.email,

@@ -35,6 +35,7 @@ async def push(request: Request) -> Response:
     now_ms = time.time_ns() // 1_000_000  # before the body, which may come slowly
     described = services.describe()
     envelope = read_push(await read_json(request))
+    await services.limiter.admit_write(request, claims, mutations=len(envelope.mutations))
     principal = await services.principals.fetch(claims)
     reader = PushReader(principal, described.catalogue.collections, described.validator, now_ms=now_ms)
     read = reader.read(envelope)

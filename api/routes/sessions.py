@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from api.documented import problems
+from api.peer import address_of
 from api.problems import ProblemError
-from api.request import address_of, services_of
+from api.request import services_of
 from api.routes.auth import BEARER, Authenticated
 from api.values import parse_uuid
 

@@ -161,6 +161,7 @@ async def begin(request: Request) -> Write:
     """Authenticate and authorise a write as far as the role and the collection go; raises ProblemError."""
     services = services_of(request)
     claims = authenticate(request)
+    await services.limiter.admit_write(request, claims)
     described = services.describe()
     collection = collection_of(request, described.catalogue)
     refuse_parameters(query_of(request))

@@ -1,0 +1,164 @@
+"""Limits on requests: shared by all processes through Redis, counted by person and by address, said in headers."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from api import http_protocol
+from api.app import create_app
+from api.services import open_services
+from core.settings import Settings
+from tests.integration.api.conftest import Api, problem
+from tests.tenants import Tenant, new_id
+
+BAD_LOGIN = {"email": "nobody@acme.test", "password": "wrong"}
+
+
+@contextlib.asynccontextmanager
+async def limited(settings: Settings, **limits: Any) -> AsyncIterator[Api]:
+    async with open_services(settings.model_copy(update=limits)) as services:
+        clients: list[httpx.AsyncClient] = []
+        yield Api(create_app(services), services, settings, clients)
+        for client in clients:
+            await client.aclose()
+
+
+def address() -> str:
+    """Nobody's address, so that no other test has counted on it."""
+    return f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
+
+
+async def sign_in(api: Api, source: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    transport = httpx.ASGITransport(api.app, client=(source, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        return await client.post("/api/auth/login", json=BAD_LOGIN, headers=headers)
+
+
+async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(settings: Settings) -> None:
+    source, elsewhere = address(), address()
+    limits = {"logins_per_minute_per_address": 4}
+    async with limited(settings, **limits) as one, limited(settings, **limits) as two:
+        for api in (one, two, one, two):
+            answer = await sign_in(api, source)
+            problem(answer, 401, "credentials_refused")
+            assert answer.headers["ratelimit-policy"] == '"logins-by-address";q=4;w=60'
+        for api in (one, two):
+            began = time.perf_counter()
+            answer = await sign_in(api, source)
+            problem(answer, 429, "rate_exceeded")
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert answer.headers["ratelimit"].startswith('"logins-by-address";r=0;t=')
+            # Refused before the password is looked at, which takes a tenth of a second on purpose.
+            assert time.perf_counter() - began < 10
+        problem(await sign_in(two, elsewhere), 401, "credentials_refused")
+
+
+async def test_only_a_trusted_proxy_says_whose_address_it_is(settings: Settings) -> None:
+    limits = {"logins_per_minute_per_address": 1}
+    clients = [address(), address()]
+    proxy = "10.1.2.3"
+    async with limited(settings, **limits, trusted_proxies=("10.0.0.0/8",)) as api:
+        for client in clients:
+            headers = {"x-forwarded-for": f"8.8.8.8, {client}"}
+            problem(await sign_in(api, proxy, headers), 401, "credentials_refused")
+            problem(await sign_in(api, proxy, headers), 429, "rate_exceeded")
+        liar = address()
+        problem(await sign_in(api, liar, {"x-forwarded-for": address()}), 401, "credentials_refused")
+        problem(await sign_in(api, liar, {"x-forwarded-for": address()}), 429, "rate_exceeded")
+
+
+async def statuses(client: httpx.AsyncClient, number: int) -> list[httpx.Response]:
+    return [await client.post("/api/leads", json={"name": "x"}) for _ in range(number)]
+
+
+async def test_writes_are_limited_by_person_with_bursts_of_twice_as_many(
+    settings: Settings, tenant: Tenant
+) -> None:
+    async with limited(settings, writes_per_second_per_user=2) as api:
+        ben, ana = api.client(tenant, "ben"), api.client(tenant, "ana")
+        # As fast as it goes: more than two seconds' worth is too much, however slow the machine is.
+        answers: list[httpx.Response] = []
+        began = time.monotonic()
+        while 429 not in (codes := [each.status_code for each in answers]):
+            answers += await statuses(ben, 1)
+            assert len(codes) <= 4 + 2 * (time.monotonic() - began) + 1
+        refused = problem(answers[-1], 429, "rate_exceeded")
+        assert "writes by user" in refused["detail"]
+        assert codes.count(201) >= 4 or len(codes) < 5
+        assert answers[0].headers["ratelimit-policy"] == '"writes-by-user";q=2;w=1'
+        assert (await statuses(ana, 1))[0].status_code == 201
+        # Reading is not writing.
+        assert (await ben.get("/api/leads")).status_code == 200
+
+
+async def test_a_push_counts_by_its_mutations_and_one_of_a_thousand_is_taken(
+    settings: Settings, tenant: Tenant
+) -> None:
+    def push(number: int) -> dict[str, Any]:
+        mutations = [
+            {
+                "mutation_id": new_id(),
+                "collection": "leads",
+                "id": new_id(),
+                "operation": "insert",
+                "fields": {"name": "x", "branch_id": None},
+            }
+            for _ in range(number)
+        ]
+        return {"client_id": new_id(), "now_ms": int(time.time() * 1000), "mutations": mutations}
+
+    async with limited(settings, writes_per_second_per_user=10) as api:
+        ana = api.client(tenant, "ana")
+        assert (await ana.post("/api/sync", json=push(1000))).status_code == 200
+        again = [(await ana.post("/api/sync", json=push(380))).status_code for _ in range(3)]
+        assert 429 in again
+
+
+async def test_while_redis_is_away_each_process_counts_for_itself(settings: Settings) -> None:
+    away = {"redis_url": "redis://127.0.0.1:1/0", "logins_per_minute_per_address": 2}
+    async with limited(settings, **away) as api:
+        source = address()
+        for _ in range(2):
+            problem(await sign_in(api, source), 401, "credentials_refused")
+        problem(await sign_in(api, source), 429, "rate_exceeded")
+
+
+async def test_the_head_of_a_request_that_trickles_in_is_cut(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    config = uvicorn.Config(
+        api.app, port=0, http=http_protocol.Protocol, lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(30):
+            while not server.started:
+                await asyncio.sleep(0.01)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            for sent, answers in ((b"", 0), (request[:-2], 0), (request + request[:5], 1)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(sent)
+                got = await _to_the_end(reader)
+                assert got.count(b"HTTP/1.1 200") == answers
+                writer.close()
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := await reader.read(65536):
+            got += part
+    return got
