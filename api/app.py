@@ -114,6 +114,10 @@ def _add_routes(app: FastAPI) -> None:
             _route("/docs/{name}", GET=documentation),
         ]
     )
+    for part in ("src", "vendor"):
+        folder = page_directory("javascript", part)
+        if folder is not None:
+            app.router.routes.append(Mount(f"/client/{part}", PageFiles(directory=folder)))
     demo = page_directory("demo")
     if demo is None:
         app.router.routes.append(_route("/", GET=no_page))

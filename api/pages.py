@@ -2,6 +2,10 @@
 fetched.
 """
 
+import base64
+import hashlib
+import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ _PAGES = (_STATIC, _HERE.parent / "clients")
 
 # What a page may do: run its own scripts, talk to this server and to a gateway's socket, be framed by nobody.
 PAGE_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'self'; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _DOCUMENTATION = {
@@ -30,19 +34,24 @@ _DOCUMENTATION = {
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
 
+_IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
+
+
 class PageFiles(StaticFiles):
     """Files of a page, with the policy that a page needs and no cache that outlives a deploy."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+    def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         """A file, or 304."""
-        response = super().file_response(*args, **kwargs)
-        _page_headers(response.headers)
+        response = super().file_response(full_path, *args, **kwargs)
+        _page_headers(response.headers, Path(full_path))
+        # A service worker lies beside the client's modules and serves the whole page.
+        response.headers["service-worker-allowed"] = "/"
         return response
 
 
-def page_directory(name: str) -> Path | None:
+def page_directory(*name: str) -> Path | None:
     """Where a page's files are, or None if this installation has none."""
-    return next((root / name for root in _PAGES if (root / name).is_dir()), None)
+    return next((root.joinpath(*name) for root in _PAGES if root.joinpath(*name).is_dir()), None)
 
 
 async def documentation(request: Request) -> Response:
@@ -52,7 +61,7 @@ async def documentation(request: Request) -> Response:
     if path is None:
         return RedirectResponse("/docs")
     response = Response(path.read_bytes(), media_type=_TYPES[path.suffix])
-    _page_headers(response.headers)
+    _page_headers(response.headers, path)
     return response
 
 
@@ -67,6 +76,14 @@ async def no_page(request: Request) -> Response:
     return RedirectResponse("/docs")
 
 
-def _page_headers(headers: MutableHeaders) -> None:
-    headers["content-security-policy"] = PAGE_POLICY
+def _page_headers(headers: MutableHeaders, path: Path) -> None:
+    scripts = _inline_scripts(path, path.stat().st_mtime_ns) if path.suffix == ".html" else ""
+    headers["content-security-policy"] = PAGE_POLICY.format(scripts=scripts)
     headers["cache-control"] = "no-cache"
+
+
+@lru_cache(maxsize=64)
+def _inline_scripts(path: Path, _changed_at_ns: int) -> str:
+    """The sources that allow a page its import map, which browsers take from the page itself only: by its hash."""
+    digests = [hashlib.sha256(text).digest() for text in _IMPORT_MAP.findall(path.read_bytes())]
+    return "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

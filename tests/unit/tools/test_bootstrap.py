@@ -61,3 +61,21 @@ def test_a_node_that_is_too_old_is_not_taken(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("tools.bootstrap.install_locked", lambda lock, target: fetched.append(lock))
     assert outside_programs.find_node() == str(tmp_path / "wheel" / "node")
     assert fetched == [outside_programs.NODE_LOCK]
+
+
+def test_npm_packages_are_installed_once_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = tmp_path / "bin" / "node"
+    npm = tmp_path / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    client = tmp_path / "client"
+    for folder in (node.parent, npm.parent, client / "node_modules"):
+        folder.mkdir(parents=True)
+    npm.touch()
+    node.write_text('#!/bin/sh\necho "$*" >> runs\n')
+    node.chmod(0o755)
+    monkeypatch.setattr(outside_programs, "JAVASCRIPT_CLIENT", client)
+    for lock in ("{}", "{}", '{"lockfileVersion": 3}'):
+        (client / "package-lock.json").write_text(lock)
+        outside_programs.install_npm_packages(str(node))
+    runs = (client / "runs").read_text().splitlines()
+    assert len(runs) == 2
+    assert all(f"{npm} ci " in f"{run} " for run in runs)
