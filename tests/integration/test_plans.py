@@ -3,6 +3,9 @@
 import re
 import time
 
+import pytest
+
+from core.queries import load
 from tests.integration.conftest import Connect
 from tests.tenants import Connection, Tenant, new_id, write
 
@@ -57,3 +60,45 @@ async def test_a_table_that_grew_since_the_plans_were_made_is_reached_by_its_key
     await write_leads(api, tenant, "update", batches[0], phone="1")
     used = {index for plan in plans for index in SCAN.findall(plan) if index.startswith("leads")}
     assert used == {"leads_pkey"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"), [("a page of the log", "pkey"), ("a history", "record_id_version_idx")]
+)
+async def test_the_log_is_read_by_its_key_whatever_the_statistics_say(
+    connect: Connect, owner: Connection, statement: str, index: str
+) -> None:
+    """They are of the first two changes of a day, and of the organisation that made them."""
+    tenant = Tenant(new_id())
+    await owner.execute("INSERT INTO organizations (id, slug, name) VALUES ($1, 'new', 'New')", tenant.id)
+    await owner.execute(
+        "INSERT INTO branches (organization_id, slug, name) VALUES ($1, 'a', 'A'), ($1, 'b', 'B')", tenant.id
+    )
+    await owner.execute("ANALYZE changes, commits")
+    lead = new_id()
+    await owner.execute(
+        "INSERT INTO leads (organization_id, id, name, notes)"
+        " SELECT $1, CASE n WHEN 1 THEN $2 ELSE uuidv7() END, 'lead', repeat('n', 256) FROM generate_series(1, 2000) n",
+        tenant.id,
+        lead,
+    )
+    update = "UPDATE leads SET phone = $3 WHERE organization_id = $1 AND id = $2"
+    for number in range(600):
+        await owner.execute(update, tenant.id, lead, str(number))
+    if statement == "a page of the log":
+        reader = await connect("branchline_gateway")
+        sql, values = load("core", "log.sql").fetch_changes, f"'{tenant.id}', 2050, 512"
+    else:
+        reader = await connect("branchline_api")
+        sql, values = load("api").fetch_history, f"'{tenant.id}', 'leads', '{lead}', null, null, 50"
+    await reader.execute(f"SET branchline.organization_id = '{tenant.id}'")
+    await reader.execute(f"PREPARE page AS {sql}")
+    plan = [row[0] for row in await reader.fetch(f"EXPLAIN (ANALYZE) EXECUTE page ({values})")]
+    used = {
+        re.sub(r"\d+_\d+_\d+_", "", name)
+        for line in plan
+        if "never executed" not in line
+        for name in SCAN.findall(line)
+        if name.startswith("changes")
+    }
+    assert used == {f"changes_{index}"}
