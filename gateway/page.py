@@ -22,6 +22,11 @@ _CASTS = {
     "timestamp": "timestamptz",
 }
 
+_IN_ORDER = "SET LOCAL enable_sort = off"
+"""Where there is more than one page, the key is followed from page to page. Statistics that know nothing yet of what an
+import has just brought would have each page find, and sort, all that is left.
+"""
+
 _PAGE = """
 SELECT id::text, record, candidates FROM (
   SELECT id, record, count(*) OVER () AS candidates,
@@ -35,10 +40,14 @@ WHERE before < {limit_bytes} ORDER BY sized.id
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and its parameters. Rows are (id, record): text, JSON text; `candidates` is how many the page could hold."""
+    """SQL and its parameters. Rows are (id, record): text, JSON text; `candidates` is how many the page could hold.
+
+    `preparation` comes before it, in the same transaction, where it is not empty.
+    """
 
     sql: str
     parameters: tuple[Any, ...]
+    preparation: str = ""
 
 
 def page_statement(
@@ -67,6 +76,7 @@ def page_statement(
         .replace("{limit}", f"${len(parameters) - 1}")
         .replace("{limit_bytes}", f"${len(parameters)}"),
         tuple(parameters),
+        "" if after is None else _IN_ORDER,
     )
 
 

@@ -7,9 +7,10 @@ sent with: its records may be newer than that position, never older.
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import asyncpg
 import orjson
 
-from core.database import Pool
+from core.database import Connection, Pool
 from core.protocol.view import View
 from gateway.flight import Flights
 from gateway.metrics import Metrics
@@ -42,6 +43,7 @@ class SnapshotReader:
         self._source = Source(pool, replica)
         self._metrics = metrics
         self._page_records = page_records
+        self._record_bytes: dict[str, int] = {}
         self._flights: Flights[tuple[_Key, int], Page] = Flights()
         self._pages: OrderedDict[_Key, Page] = OrderedDict()
         self._kept_bytes = 0
@@ -71,13 +73,20 @@ class SnapshotReader:
         self, key: _Key, view: View, collection: str, organization_id: str, after: str | None, now: int
     ) -> Page:
         self._metrics.page_reads += 1
+        limit = self._limit(collection)
         statement = page_statement(
-            view, collection, organization_id, after=after, limit=self._page_records, limit_bytes=PAGE_BYTES
+            view, collection, organization_id, after=after, limit=limit, limit_bytes=PAGE_BYTES
         )
-        rows = await self._source.read(
-            organization_id, now, lambda connection: connection.fetch(statement.sql, *statement.parameters)
-        )
-        is_last = len(rows) < self._page_records and (not rows or len(rows) == rows[0]["candidates"])
+
+        async def read(connection: Connection) -> list[asyncpg.Record]:
+            if statement.preparation:
+                await connection.execute(statement.preparation)
+            return await connection.fetch(statement.sql, *statement.parameters)
+
+        rows = await self._source.read(organization_id, now, read)
+        is_last = len(rows) < limit and (not rows or len(rows) == rows[0]["candidates"])
+        if rows:
+            self._record_bytes[collection] = sum(len(row["record"]) for row in rows) // len(rows)
         page = Page(
             records=_shown(view, collection, [row["record"] for row in rows]),
             after=None if is_last else rows[-1]["id"],
@@ -86,6 +95,11 @@ class SnapshotReader:
         )
         self._keep(key, page)
         return page
+
+    def _limit(self, collection: str) -> int:
+        """How many records to ask for: not many more than there is room for, by the size of those of the last page."""
+        expected = PAGE_BYTES // self._record_bytes.get(collection, 1)
+        return min(self._page_records, expected + expected // 4 + 1)
 
     def _keep(self, key: _Key, page: Page) -> None:
         old = self._pages.pop(key, None)

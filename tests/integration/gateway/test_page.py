@@ -7,11 +7,15 @@ import orjson
 import pytest
 
 from core.catalogue import Catalogue, fetch_catalogue
+from core.database import create_pool
 from core.principal import Principal
 from core.protocol.topic import encode_part, parse_topic
 from core.protocol.view import view_of
+from gateway.metrics import Metrics
 from gateway.page import page_statement
-from tests.tenants import Connection, Tenant
+from gateway.snapshot import SnapshotReader
+from tests.servers import Database
+from tests.tenants import Connection, Tenant, create_tenant
 
 VALUES: dict[str, list[object]] = {
     "name": ["", "a", "A", "é", "e\u0301", "it's", 'say "x"', "a,b", "a&b=c", "~", "%41", " x ", "💡", None],
@@ -27,6 +31,10 @@ VALUES: dict[str, list[object]] = {
 }
 RECORDS = 300
 TOPICS = 200
+MANY = 20_000
+FILL = """
+INSERT INTO leads (organization_id, name, notes) SELECT $1, 'l', repeat('n', 200) FROM generate_series(1, $2::int)
+"""
 
 
 @pytest.fixture
@@ -120,3 +128,38 @@ async def test_another_organisations_records_are_not_on_the_page(
     other = "00000000-0000-0000-0000-000000000000"
     statement = page_statement(view, "samples", other, after=None, limit=40, limit_bytes=10**6)
     assert await owner.fetch(statement.sql, *statement.parameters) == []
+
+
+async def test_a_snapshot_does_not_read_all_for_each_page_though_statistics_know_none_of_them(
+    database: Database, owner: Connection, tenant: Tenant
+) -> None:
+    """As after an import: those that there are were made when the table held another organisation's few records."""
+    await owner.execute("ALTER TABLE leads SET (autovacuum_enabled = false)")
+    other = await create_tenant(owner, "another")
+    await owner.execute(FILL, other.id, 1_000)
+    await owner.execute("ANALYZE")
+    await owner.execute(FILL, tenant.id, MANY)
+    catalogue = await fetch_catalogue(owner)
+    view = view_of(parse_topic("leads", catalogue), _reader(tenant, None), catalogue)
+    pool = await create_pool(database.url, role="branchline_gateway", application_name="test", max_size=1)
+    reader = SnapshotReader(pool, Metrics(), page_records=500)
+    before = await _rows_read(owner)
+    after, found = None, []
+    while not found or after is not None:
+        page = await reader.fetch_page(view, "leads", tenant.id, "epoch", after=after, at=0, now=0)
+        found += [orjson.loads(record)["id"] for record in page.records]
+        after = page.after
+    # A session tells of its reads when it ends.
+    await pool.close()
+    assert found == sorted(set(found))
+    assert len(found) == MANY
+    assert await _rows_read(owner) - before < 3 * MANY
+
+
+async def _rows_read(owner: Connection) -> int:
+    await owner.execute("SELECT pg_stat_force_next_flush()")
+    await owner.execute("SELECT pg_stat_clear_snapshot()")
+    count: int = await owner.fetchval(
+        "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leads'"
+    )
+    return count
