@@ -174,6 +174,22 @@ def relay(
         return benchmark.run(stack, seconds=seconds, changes_per_second=changes)
 
 
+@app.command("catch_up")
+def catch_up(
+    url: Url = None,
+    changes: Annotated[int, typer.Option(min=1, help="Changes that were missed.")] = 10_000,
+    records: Annotated[
+        int, typer.Option(min=10_000, help="Records of the snapshot, in ten thousands.")
+    ] = 100_000,
+    repeats: Repeats = 3,
+) -> int:
+    """Clients that come back: 10,000 changes behind, and a snapshot of 100,000 records."""
+    from benchmarks import catch_up as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack, changes=changes, records=records, repeats=repeats)
+
+
 @contextmanager
 def _stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
     """A stack of the benchmark's own, or the one at `url`."""

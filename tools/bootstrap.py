@@ -24,6 +24,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "setup.stamp"
 UV_LOCK = ROOT / "requirements" / "uv.txt"
 DEVELOPMENT_LOCK = ROOT / "requirements" / "development.txt"
+PACKAGES = [ROOT, ROOT / "clients" / "python"]
 MINIMUM_VERSION = (3, 11)
 
 # pip's settings that say where packages come from, and what uv calls the same. uv does not read pip's, and a
@@ -82,14 +83,20 @@ def _make_environment() -> None:
     progress = [] if sys.stderr.isatty() else ["--quiet"]
     uv_pip("sync", *progress, "--require-hashes", "--compile-bytecode", str(DEVELOPMENT_LOCK))
     _say("installing Branchline")
-    uv_pip("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    editable = [option for package in PACKAGES for option in ("--editable", str(package))]
+    uv_pip("install", "--quiet", "--no-deps", "--no-build-isolation", *editable)
     STAMP.write_text(_fingerprint())
     _say(f"done in {time.monotonic() - start:.1f} s")
 
 
 def _fingerprint() -> str:
-    """All that `.venv` is made from: the locks, the project's own description, its place, and the Python."""
-    inputs = [UV_LOCK, DEVELOPMENT_LOCK, ROOT / "pyproject.toml", Path(__file__)]
+    """All that `.venv` is made from: the locks, the project's own descriptions, its place, and the Python."""
+    inputs = [
+        UV_LOCK,
+        DEVELOPMENT_LOCK,
+        *(package / "pyproject.toml" for package in PACKAGES),
+        Path(__file__),
+    ]
     digest = hashlib.sha256()
     for path in inputs:
         digest.update(hashlib.sha256(path.read_bytes()).digest())

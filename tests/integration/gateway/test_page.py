@@ -144,7 +144,8 @@ async def test_a_snapshot_does_not_read_all_for_each_page_though_statistics_know
     pool = await create_pool(database.url, role="branchline_gateway", application_name="test", max_size=1)
     reader = SnapshotReader(pool, Metrics(), page_records=500)
     before = await _rows_read(owner)
-    after, found = None, []
+    found: list[str] = []
+    after = None
     while not found or after is not None:
         page = await reader.fetch_page(view, "leads", tenant.id, "epoch", after=after, at=0, now=0)
         found += [orjson.loads(record)["id"] for record in page.records]
