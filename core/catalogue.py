@@ -49,6 +49,7 @@ def _field(item: dict[str, Any]) -> Field:
 
 
 _FETCH = "SELECT md5(c::text) AS version, c::text AS text FROM catalogue() c"
+_FETCH_VERSION = "SELECT catalogue_version()"
 
 
 async def fetch_catalogue(connection: Connection) -> Catalogue:
@@ -69,6 +70,7 @@ class CatalogueWatcher:
         self._pool = pool
         self._on_change = on_change
         self.current = Catalogue(version="", collections={})
+        self._rows_version = ""
         self.read_at: float | None = None
 
     async def start(self) -> None:
@@ -87,8 +89,14 @@ class CatalogueWatcher:
 
     async def _refresh(self) -> None:
         async with self._pool.acquire() as connection:
+            # Before the catalogue: a change between the two is seen by the next poll once more.
+            rows_version = await connection.fetchval(_FETCH_VERSION)
+            if rows_version == self._rows_version:
+                self.read_at = asyncio.get_running_loop().time()
+                return
             row = await connection.fetchrow(_FETCH)
         assert row is not None
+        self._rows_version = rows_version
         self.read_at = asyncio.get_running_loop().time()
         if row["version"] != self.current.version:
             self.current = parse_catalogue(row["version"], row["text"])

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: each process under its own role, each statement within one organisation."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias
 
@@ -88,8 +88,20 @@ async def fetch_principal(
     `connection` must be scoped to the organisation.
     """
     row = await connection.fetchrow(_queries.fetch_principal, organization_id, user_id, session_id)
-    if row is None:
-        return None
+    return None if row is None else _principal(row, (organization_id, user_id, session_id))
+
+
+async def fetch_principals(pool: Pool, asked: Sequence[tuple[str, str, str]]) -> list[Principal | None]:
+    """`fetch_principal` for many (organisation, person, session), in one round trip and with no transaction open."""
+    found: list[Principal | None] = [None] * len(asked)
+    for row in await pool.fetch(_queries.fetch_principals, *map(list, zip(*asked, strict=True))):
+        place = row["place"] - 1
+        found[place] = _principal(row, asked[place])
+    return found
+
+
+def _principal(row: asyncpg.Record, asked: tuple[str, str, str]) -> Principal:
+    organization_id, user_id, session_id = asked
     return Principal(
         user_id=user_id,
         name=row["name"],

@@ -9,7 +9,7 @@
 --   6  tracking        track(table): encoding, stamping, capture and writing, generated for each table
 --   7  numbering       offsets 1, 2, 3 … for each organisation, given at commit
 --   8  writing         write_mutations(batch): the one way in for the API
---   9  reading         catalogue(), sort_key()
+--   9  reading         catalogue(), principals, sort_key()
 --  10  partitions      days of the log, months of activity events
 --  11  roles, grants and row-level security
 --
@@ -1486,6 +1486,41 @@ END $$;
 CREATE INDEX clients_by_name ON clients (organization_id, sort_key(name), id);
 CREATE INDEX leads_by_name ON leads (organization_id, sort_key(name), id);
 CREATE INDEX contacts_by_name ON contacts (organization_id, sort_key(last_name), id);
+
+-- Who somebody is in an organisation today, if their session, membership, person and organisation are in force. Inlined.
+CREATE FUNCTION principal_of(p_organization uuid, p_user uuid, p_session uuid)
+RETURNS TABLE (name text, role text, reads text, branch_ids uuid[]) LANGUAGE sql STABLE AS $$
+  SELECT u.name, m.role::text, m.reads::text, m.branch_ids
+  FROM organization_members m
+  JOIN users u ON u.id = m.user_id
+  JOIN organizations o ON o.id = m.organization_id
+  JOIN sessions s ON s.id = p_session AND s.user_id = m.user_id AND s.organization_id = m.organization_id
+  WHERE m.organization_id = p_organization AND m.user_id = p_user AND m.disabled_at IS NULL AND u.disabled_at IS NULL
+    AND o.closed_at IS NULL AND s.revoked_at IS NULL AND s.expires_at > now()
+$$;
+
+-- The same for many at once, each seen in its own organisation: one round trip where BEGIN, SET and COMMIT make three.
+CREATE FUNCTION read_principals(p_organizations uuid[], p_users uuid[], p_sessions uuid[])
+RETURNS TABLE (place integer, name text, role text, reads text, branch_ids uuid[]) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. cardinality(p_users) LOOP
+    PERFORM set_config('branchline.organization_id', p_organizations[i]::text, true);
+    RETURN QUERY SELECT i, p.* FROM principal_of(p_organizations[i], p_users[i], p_sessions[i]) p;
+  END LOOP;
+END $$;
+
+-- Changes whenever catalogue() may give something else, and costs a twentieth of it: the versions of the catalogue's own rows.
+CREATE FUNCTION catalogue_version() RETURNS text LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+  SELECT md5(concat_ws(';',
+    (SELECT string_agg(t.collection || t.xmin || c.xmin, ',' ORDER BY t.collection) FROM tracked_tables t JOIN pg_class c ON c.oid = t.table_oid),
+    (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attrelid, a.attnum) FROM tracked_tables t JOIN pg_attribute a ON a.attrelid = t.table_oid WHERE a.attnum > 0),
+    (SELECT string_agg(d.xmin::text, ',' ORDER BY d.objoid, d.objsubid) FROM tracked_tables t
+      JOIN pg_description d ON d.objoid = t.table_oid AND d.classoid = 'pg_class'::regclass),
+    (SELECT string_agg(d.xmin::text, ',' ORDER BY d.adrelid, d.adnum) FROM tracked_tables t JOIN pg_attrdef d ON d.adrelid = t.table_oid),
+    (SELECT string_agg(x.xmin::text || r.xmin, ',' ORDER BY x.oid) FROM tracked_tables t
+      JOIN pg_constraint x ON x.conrelid = t.table_oid AND x.contype = 'f' JOIN pg_class r ON r.oid = x.confrelid),
+    (SELECT string_agg(e.xmin::text, ',' ORDER BY e.oid) FROM pg_enum e)))
+$$;
 
 -- What the tracked tables are, from the catalogue and the comments: nothing of it is written a second time elsewhere.
 CREATE FUNCTION catalogue() RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$

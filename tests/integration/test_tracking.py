@@ -28,6 +28,39 @@ async def catalogue_of(connection: Connection, name: str) -> dict[str, object] |
     return next((c for c in collections if c["name"] == name), None)
 
 
+async def test_whatever_changes_the_catalogue_changes_its_version(owner: Connection) -> None:
+    await owner.execute(
+        "CREATE TYPE paint AS ENUM ('red'); CREATE TABLE bikes (organization_id uuid, id uuid, paint paint, name varchar(9))"
+    )
+    seen = {await owner.fetchval("SELECT catalogue_version()")}
+    known = {await owner.fetchval("SELECT catalogue()::text")}
+    for statement in (
+        "SELECT track('bikes')",
+        "ALTER TABLE bikes ADD COLUMN owner_id uuid",
+        "ALTER TABLE bikes ADD FOREIGN KEY (owner_id) REFERENCES users(id)",
+        "ALTER TYPE paint ADD VALUE 'blue'",
+        "ALTER TYPE paint RENAME VALUE 'red' TO 'scarlet'",
+        "ALTER TABLE bikes ALTER name TYPE varchar(20)",
+        "ALTER TABLE bikes ALTER name SET NOT NULL",
+        "ALTER TABLE bikes ALTER paint SET DEFAULT 'blue'",
+        "COMMENT ON COLUMN bikes.name IS 'Painted on. @filterable'",
+        "COMMENT ON COLUMN bikes.name IS NULL",
+        "COMMENT ON TABLE bikes IS 'Two wheels. @writable(owner)'",
+        "ALTER TABLE bikes RENAME COLUMN name TO label",
+        "ALTER TABLE users RENAME TO persons",
+        "ALTER TABLE persons RENAME TO users",
+        "ALTER TABLE bikes DROP COLUMN owner_id",
+        "SELECT untrack('bikes')",
+    ):
+        await owner.execute(statement)
+        version, text = await owner.fetchrow("SELECT catalogue_version(), catalogue()::text")  # type: ignore[misc]
+        if text not in known:
+            assert version not in seen, statement
+        seen.add(version)
+        known.add(text)
+    assert len(known) > 12
+
+
 async def test_a_new_table_becomes_a_collection_by_one_call(
     owner: Connection, api: Connection, tenant: Tenant
 ) -> None:
