@@ -1424,7 +1424,8 @@ END $$;
 -- The one way in for the API. p_batch: an array of {ordinal, organization_id, user_id, mutation_id, collection, id,
 -- operation, fields, base_version, clock, mode, unit, fingerprint, want_record}; clocks are clamped by the caller.
 -- It answers each ordinal once. Once a transaction, and last: it numbers the commit, so its locks are held from here on.
-CREATE FUNCTION write_mutations(p_batch jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql
+-- p_wakes: wake the relay with the commit. NOTIFY lets one transaction commit at a time, so a busy caller does it afterwards.
+CREATE FUNCTION write_mutations(p_batch jsonb, p_wakes boolean DEFAULT false) RETURNS SETOF mutation_result LANGUAGE plpgsql
   SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE v_organization uuid; v_mine jsonb; v_rest jsonb; v_results mutation_result[];
   v_before bigint := coalesce(local_setting('mutations'), '1')::bigint; v_after bigint := v_before + jsonb_array_length(p_batch);
@@ -1465,6 +1466,7 @@ BEGIN
       WHERE r.status IN ('applied', 'merged');
     RETURN QUERY SELECT * FROM unnest(v_results);
   END LOOP;
+  IF p_wakes THEN PERFORM pg_notify('branchline_log', ''); END IF;
   SET CONSTRAINTS ALL IMMEDIATE;
 END $$;
 
@@ -1508,6 +1510,20 @@ BEGIN
     RETURN QUERY SELECT i, p.* FROM principal_of(p_organizations[i], p_users[i], p_sessions[i]) p;
   END LOOP;
 END $$;
+
+-- A change as the JSON text that a publication has of it. Inlined.
+CREATE FUNCTION publication_text(
+  c changes, p_first_offset bigint, p_size integer, p_numbered_at timestamptz, p_actor_name text, p_actor_branch uuid
+) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT concat('{"offset":', p_first_offset + c.ordinal - 1, ',"collection":', to_json(c.collection), ',"id":"', c.record_id,
+    '","operation":"', c.operation, '","version":', c.version, ',"record":', c.record,
+    ',"changed":', array_to_json(c.changed), ',"previous":', c.previous, ',"clock":', to_json(c.clock),
+    ',"actor":', coalesce('{"user_id":"' || c.actor_id || '","name":' || coalesce(to_json(p_actor_name)::text, 'null')
+      || ',"branch_id":' || coalesce('"' || p_actor_branch || '"', 'null') || '}', 'null'),
+    ',"mutation_id":', coalesce('"' || c.mutation_id || '"', 'null'), ',"transaction":', to_json(c.unit),
+    ',"committed_at_ms":', floor(extract(epoch FROM p_numbered_at) * 1000)::bigint,
+    ',"overwrote":', coalesce(c.overwrote::text, 'null'), ',"last_of_commit":', p_first_offset + p_size - 1, '}')
+$$;
 
 -- Changes whenever catalogue() may give something else, and costs a twentieth of it: the versions of the catalogue's own rows.
 CREATE FUNCTION catalogue_version() RETURNS text LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$

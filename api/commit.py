@@ -26,6 +26,9 @@ BATCH_LIMIT = 256
 QUEUE_LIMIT = 20_000
 """Mutations that wait; beyond it a write is refused rather than promised (I10)."""
 ATTEMPTS = 5
+CALM_SECONDS = 0.02
+"""After so long without a commit a transaction wakes the relay itself: the way is shorter by a round trip. In a busy
+system that would have commits wait for each other, so there a NOTIFY of its own follows them."""
 
 _queries = load("api", "commit.sql")
 _log = structlog.get_logger()
@@ -121,7 +124,7 @@ class Committer:
         return list(await asyncio.gather(*(p.future for p in pending)))
 
     async def run(self) -> None:
-        """Commit what comes, and wake the relay after each commit, until cancelled; then what waits is unavailable."""
+        """Commit what comes, and wake the relay for each commit, until cancelled; then what waits is unavailable."""
         batch: list[_Pending] = []
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -152,8 +155,9 @@ class Committer:
     async def _commit(self, batch: list[_Pending]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+        wakes = self.committed_at is None or started - self.committed_at > CALM_SECONDS
         try:
-            rows = await self._attempt(batch)
+            rows = await self._attempt(batch, wakes)
         except Exception as error:  # noqa: BLE001 - the boundary of a batch: each of its writers is told
             raise_if_cancelled()
             if len(batch) > 1 and not isinstance(error, _LOST):
@@ -170,7 +174,8 @@ class Committer:
                     pending.future.set_exception(UnavailableError(type(error).__name__))
             return
         self.committed_at = loop.time()
-        self._wake.set()
+        if not wakes:
+            self._wake.set()
         if self._on_commit is not None:
             self._on_commit(len(batch), self.committed_at - started)
         for row in rows:
@@ -178,12 +183,12 @@ class Committer:
             if not pending.future.done():  # its request may have gone
                 pending.future.set_result(_result(pending.element["mutation_id"], row))
 
-    async def _attempt(self, batch: list[_Pending]) -> list[asyncpg.Record]:
+    async def _attempt(self, batch: list[_Pending], wakes: bool) -> list[asyncpg.Record]:
         """Run the transaction; again after what passes by itself. Sent twice, it still takes effect once (I6)."""
         text = orjson.dumps([p.element for p in batch]).decode()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._pool.fetch(_queries.write_mutations, text)
+                return await self._pool.fetch(_queries.write_mutations, text, wakes)
             except (*_TRANSIENT, *_LOST) as error:
                 raise_if_cancelled()
                 if attempt == ATTEMPTS:
@@ -195,7 +200,7 @@ class Committer:
         raise AssertionError("unreachable")
 
     async def _wake_relay(self) -> None:
-        """Notify after commits, never inside them: NOTIFY serialises all commits. At most one is outstanding."""
+        """Notify after commits: inside them NOTIFY serialises all commits. At most one is outstanding."""
         while True:
             await self._wake.wait()
             self._wake.clear()

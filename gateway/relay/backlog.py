@@ -38,7 +38,10 @@ ACTIVE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The changes that one transaction made in one organisation: offsets from `first` to `last`."""
+    """The changes that one transaction made in one organisation: offsets from `first` to `last`.
+
+    `texts` are their JSON, where the reading that found the commit brought it.
+    """
 
     organization_id: UUID
     transaction_id: int
@@ -46,6 +49,7 @@ class Commit:
     size: int
     logged_on: date
     numbered_at: datetime
+    texts: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def last(self) -> int:
@@ -60,6 +64,12 @@ class Part:
     commit: Commit
     after: int
     upto: int
+
+    @property
+    def texts(self) -> tuple[str, ...] | None:
+        """The JSON of these changes, if it has been read with the commit."""
+        texts = self.commit.texts
+        return texts[self.after : self.upto] if texts is not None else None
 
 
 @dataclass(slots=True)
@@ -249,6 +259,11 @@ class Backlog:
             for progress in self._progress.values()
             if progress.moved_at > now - ACTIVE_SECONDS
         }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
 
     def lag(self) -> int:
         """Changes that are known to be committed and are not published."""

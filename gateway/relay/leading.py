@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from core.cancellation import raise_if_cancelled
@@ -26,11 +27,11 @@ from core.protocol.publication import (
     encode_heartbeat,
 )
 from gateway.relay import metrics
-from gateway.relay.backlog import ACTIVE_SECONDS, Backlog
+from gateway.relay.backlog import ACTIVE_SECONDS, Backlog, Commit
 from gateway.relay.bundle import Bundler, Sender
 from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.leadership import Leadership
-from gateway.relay.outbox import Outbox, Reading, Snapshot, Standing
+from gateway.relay.outbox import CHANGES_WITH_NEWS, Outbox, Reading, Snapshot, Standing, speaks_of_data
 from gateway.relay.positions import Positions
 from gateway.relay.publisher import PUBLISH_ERRORS, Message, Publisher, pipelines
 from gateway.relay.rounds import Round, Rounds, now_ms
@@ -204,7 +205,7 @@ class Leading:
     async def _look(self) -> None:
         """Take in the commits that have appeared since the last look."""
         before = datetime.now(UTC)
-        reading, commits = await self._outbox.fetch_news(self._snapshot)
+        reading, commits = await self._fetch_news()
         if reading.epoch != self._state.epoch:
             raise EpochChangedError(reading.epoch)
         self._compare_clocks(before, reading)
@@ -213,6 +214,17 @@ class Leading:
         if gaps:
             metrics.missed.labels("gap").inc(gaps)
             log.error("commits_missed", shard=self._shard, organizations=gaps, found_by="gap")
+
+    async def _fetch_news(self) -> tuple[Reading, list[Commit]]:
+        # Where something waits the changes would be kept longer than a moment.
+        if not self._round and self._state.backlog.is_empty:
+            try:
+                return await self._outbox.fetch_news(self._snapshot, CHANGES_WITH_NEWS)
+            except asyncpg.PostgresError as error:
+                # A change that cannot be read is found by reading it alone; the news must not fail for it.
+                if not speaks_of_data(error):
+                    raise
+        return await self._outbox.fetch_news(self._snapshot)
 
     async def _sweep(self) -> None:
         """Compare all heads with what is known: nothing that the last look could see may be news."""

@@ -23,8 +23,12 @@ LOOK_SECONDS = 1.5
 READ_SECONDS = 5.0
 """How long any other reading may take; the largest one reads a round of changes."""
 WRITE_SECONDS = 5.0
+CLASSES_OF_DATA = ("21", "22", "54", "XX")
+"""Classes of SQLSTATE that speak of what was read, not of the server or the connection."""
 ROUND_BYTES = 8 * 1024 * 1024
 """Bytes, as PostgreSQL stores them, after which a round of changes is cut short."""
+CHANGES_WITH_NEWS = 200
+"""Changes that a look at the news may bring with the commits, in place of a reading of their own."""
 COMMITS_AT_ONCE = 500
 """Commits of one organisation that are read at once when it is behind."""
 
@@ -89,12 +93,15 @@ class Outbox:
         ]
         return _reading(first), standings
 
-    async def fetch_news(self, since: Snapshot) -> tuple[Reading, list[Commit]]:
-        """The commits that a reading under `since` could not see and that are visible now, in no order."""
+    async def fetch_news(self, since: Snapshot, changes: int = 0) -> tuple[Reading, list[Commit]]:
+        """The commits that a reading under `since` could not see and that are visible now, in no order.
+
+        The first of them come with their changes, `changes` of these at most.
+        """
         first, *rows = await self._reader.fetch(
-            _queries.fetch_news, since.upper, since.in_progress, deadline_seconds=LOOK_SECONDS
+            _queries.fetch_news, since.upper, since.in_progress, changes, deadline_seconds=LOOK_SECONDS
         )
-        return _reading(first), [_commit(row) for row in rows]
+        return _reading(first), [_commit(row, row["changes"]) for row in rows]
 
     async def fetch_commits(self, after: Sequence[tuple[UUID, int]]) -> dict[UUID, list[Commit]]:
         """For each organisation the commits after its offset, in order, at most `COMMITS_AT_ONCE`."""
@@ -151,7 +158,13 @@ def _reading(row: Any) -> Reading:
     return Reading(Snapshot(upper, tuple(in_progress)), row["epoch"], row["at"])
 
 
-def _commit(row: Any) -> Commit:
+def speaks_of_data(error: asyncpg.PostgresError) -> bool:
+    """Whether an error is about what was read, not about the server or the connection."""
+    state: str = getattr(error, "sqlstate", None) or ""
+    return state.startswith(CLASSES_OF_DATA)
+
+
+def _commit(row: Any, texts: list[str] | None = None) -> Commit:
     return Commit(
         row["organization_id"],
         row["transaction_id"],
@@ -159,4 +172,6 @@ def _commit(row: Any) -> Commit:
         row["size"],
         row["logged_on"],
         row["numbered_at"],
+        # Of a commit of another day, or one whose rows are gone, they are read apart, and missed there if they are.
+        tuple(texts) if texts is not None and len(texts) == row["size"] else None,
     )

@@ -15,8 +15,8 @@ from core.cancellation import raise_if_cancelled
 from gateway.relay.held import DATABASE_ERRORS
 from gateway.relay.leadership import LeadershipLostError
 
-PAUSE_SECONDS = 0.05
-"""Between two writes, so that a busy relay keeps the positions of many publications with one statement."""
+PAUSE_SECONDS = 0.2
+"""Between two writes, so that a relay keeps the positions of many publications with one statement."""
 RETRY_SECONDS = 0.25
 
 log = structlog.get_logger()

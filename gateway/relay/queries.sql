@@ -53,18 +53,33 @@ select null, null, null, o.id, head.head, head.head_transaction, head.numbered_a
  where o.closed_at is null and (head.head is not null or p.published_offset is not null)
 
 -- name: fetch_news
--- Commits that have become visible since a snapshot with the upper bound $1 and the transactions $2 in progress, however old; the first row holds this statement's snapshot, the epoch and the time.
+-- Commits that have become visible since a snapshot with the upper bound $1 and the transactions $2 in progress, however old, the first of them with the JSON texts of their changes, $3 of these at most; the first row holds this statement's snapshot, the epoch and the time.
+with news as (
+    select *, sum(size) over (rows unbounded preceding) as changes_so_far
+      from (
+          select * from commits where transaction_id >= $1::xid8 and first_offset is not null
+          union all
+          select * from commits where transaction_id = any($2::xid8[]) and first_offset is not null
+      ) as seen
+)
 select pg_current_snapshot() as snapshot, epoch() as epoch, clock_timestamp() as at, null::uuid as organization_id,
        null::bigint as transaction_id, null::bigint as first_offset, null::integer as size, null::date as logged_on,
-       null::timestamptz as numbered_at
+       null::timestamptz as numbered_at, null::text[] as changes
 union all
-select null, null, null, organization_id, transaction_id::text::bigint, first_offset, size, logged_on, numbered_at
-  from commits
- where transaction_id >= $1::xid8 and first_offset is not null
-union all
-select null, null, null, organization_id, transaction_id::text::bigint, first_offset, size, logged_on, numbered_at
-  from commits
- where transaction_id = any($2::xid8[]) and first_offset is not null
+select null, null, null, n.organization_id, n.transaction_id::text::bigint, n.first_offset, n.size, n.logged_on, n.numbered_at,
+       read.changes
+  from news n
+ cross join lateral (
+      select array_agg(publication_text(c, n.first_offset, n.size, n.numbered_at, u.name, b.branch_ids[1]) order by c.ordinal) as changes
+        from changes c
+        left join users u on u.id = c.actor_id
+        left join organization_members b
+          on b.organization_id = c.organization_id and b.user_id = c.actor_id and cardinality(b.branch_ids) = 1
+       where n.changes_so_far <= $3
+         and c.organization_id = n.organization_id and c.transaction_id = n.transaction_id and c.logged_on = n.logged_on
+         -- What has just been committed was logged today, as a rule: so the other days are not even opened.
+         and c.logged_on between (now() at time zone 'UTC')::date - 1 and (now() at time zone 'UTC')::date
+  ) as read
 
 -- name: fetch_commits
 -- The next $3 commits of each of the organisations $1 after its offset in $2.
@@ -81,36 +96,26 @@ select l.organization_id, c.transaction_id, c.first_offset, c.size, c.logged_on,
 -- name: fetch_parts
 -- The changes of parts of commits (organisations $1, transactions $2, days $3, ordinals above $4 up to $5), each as the
 -- JSON text that a publication has of it, in order, up to about $6 bytes in all.
-select part, ordinal,
-       concat('{"offset":', first_offset + ordinal - 1, ',"collection":', to_json(collection), ',"id":"', record_id,
-              '","operation":"', operation, '","version":', version, ',"record":', record,
-              ',"changed":', array_to_json(changed), ',"previous":', previous, ',"clock":', to_json(clock),
-              ',"actor":', coalesce('{"user_id":"' || actor_id || '","name":' || coalesce(to_json(actor_name)::text, 'null')
-                || ',"branch_id":' || coalesce('"' || actor_branch || '"', 'null') || '}', 'null'),
-              ',"mutation_id":', coalesce('"' || mutation_id || '"', 'null'),
-              ',"transaction":', to_json(unit), ',"committed_at_ms":', committed_at_ms,
-              ',"overwrote":', coalesce(overwrote::text, 'null'),
-              ',"last_of_commit":', first_offset + size - 1, '}') as change
+select part, (change).ordinal, publication_text(change, first_offset, size, numbered_at, actor_name, actor_branch) as change
   from (
-      select p.part, m.first_offset, m.size, floor(extract(epoch from m.numbered_at) * 1000)::bigint as committed_at_ms,
-             c.*, u.name as actor_name, b.branch_ids[1] as actor_branch,
-             pg_column_size(c.record) + pg_column_size(c.previous) as bytes,
-             sum(pg_column_size(c.record) + pg_column_size(c.previous)) over (order by p.part, c.ordinal) as bytes_so_far
+      select p.part, m.first_offset, m.size, m.numbered_at, c.change, u.name as actor_name, b.branch_ids[1] as actor_branch,
+             c.bytes, sum(c.bytes) over (order by p.part, c.ordinal) as bytes_so_far
         from unnest($1::uuid[], $2::xid8[], $3::date[], $4::integer[], $5::integer[])
              with ordinality as p (organization_id, transaction_id, logged_on, after_ordinal, last_ordinal, part)
         join commits m on m.transaction_id = p.transaction_id and m.organization_id = p.organization_id
        cross join lateral (
-            select * from changes c
+            select c as change, c.ordinal, c.actor_id, pg_column_size(c.record) + pg_column_size(c.previous) as bytes
+              from changes c
              where c.organization_id = p.organization_id and c.transaction_id = p.transaction_id
                and c.logged_on = p.logged_on and c.ordinal > p.after_ordinal and c.ordinal <= p.last_ordinal
              order by c.ordinal
        ) c
         left join users u on u.id = c.actor_id
         left join organization_members b
-          on b.organization_id = c.organization_id and b.user_id = c.actor_id and cardinality(b.branch_ids) = 1
+          on b.organization_id = p.organization_id and b.user_id = c.actor_id and cardinality(b.branch_ids) = 1
   ) as measured
  where bytes_so_far <= $6 or bytes_so_far = bytes
- order by part, ordinal
+ order by part, (change).ordinal
 
 
 -- What has been published

@@ -14,12 +14,10 @@ import structlog
 from gateway.relay import metrics
 from gateway.relay.backlog import Backlog, Part
 from gateway.relay.bundle import Bundler, Outgoing, UnreadableChangeError, group
-from gateway.relay.outbox import COMMITS_AT_ONCE, Outbox
+from gateway.relay.outbox import COMMITS_AT_ONCE, Outbox, speaks_of_data
 
 ORGANIZATIONS_AT_ONCE = 100
 """Organisations whose commits are read again at once when they are behind."""
-CLASSES_OF_DATA = ("21", "22", "54", "XX")
-"""Classes of SQLSTATE that speak of what was read, not of the server or the connection."""
 
 log = structlog.get_logger()
 
@@ -58,11 +56,11 @@ class Rounds:
         if not parts:
             return made
         try:
-            groups = list(group(parts, await self._outbox.fetch_parts(parts)))
+            groups = list(group(parts, await self._read(parts)))
         except UnreadableChangeError:
             groups = await self._read_apart(made, parts, now)
         except asyncpg.PostgresError as error:
-            if not _speaks_of_data(error):
+            if not speaks_of_data(error):
                 raise
             groups = await self._read_apart(made, parts, now)
         for read in groups:
@@ -75,6 +73,16 @@ class Rounds:
             made.outgoing += bundled.outgoing
             made.moved[progress.organization_id] = (bundled.published, bundled.read)
         return made
+
+    async def _read(self, parts: list[Part]) -> list[tuple[int, int, str]]:
+        """Number of the part, ordinal and JSON of each change: from the database, unless all came with the news."""
+        known = [
+            (number, ordinal, text)
+            for number, part in enumerate(parts, 1)
+            for ordinal, text in enumerate(part.texts or (), part.after + 1)
+        ]
+        complete = len(known) == sum(part.upto - part.after for part in parts)
+        return known if complete else await self._outbox.fetch_parts(parts)
 
     async def _refill(self, made: Round) -> None:
         """Read the commits of organisations that are behind further than they remember."""
@@ -102,7 +110,7 @@ class Rounds:
             except UnreadableChangeError as error:
                 self._fail(made, organization_id, error, now)
             except asyncpg.PostgresError as error:
-                if not _speaks_of_data(error):
+                if not speaks_of_data(error):
                     raise
                 self._fail(made, organization_id, error, now)
         return groups
@@ -126,8 +134,3 @@ class Rounds:
 def now_ms() -> int:
     """The time, in Unix milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-def _speaks_of_data(error: asyncpg.PostgresError) -> bool:
-    state: str = getattr(error, "sqlstate", None) or ""
-    return state.startswith(CLASSES_OF_DATA)

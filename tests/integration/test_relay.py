@@ -275,7 +275,7 @@ async def test_the_sweep_finds_what_a_look_has_missed(
     found = await relay.metric("branchline_relay_missed_total", found_by="sweep")
     look = Outbox.fetch_news
 
-    async def overlook(outbox: Outbox, since: object) -> object:
+    async def overlook(outbox: Outbox, since: object, changes: int = 0) -> object:
         reading, _ = await look(outbox, since)  # type: ignore[arg-type]
         return reading, []
 
@@ -295,7 +295,7 @@ async def test_a_gap_is_noticed_and_filled(
     await reader.check(owner)
     look, overlooked = Outbox.fetch_news, 0
 
-    async def overlook(outbox: Outbox, since: object) -> object:
+    async def overlook(outbox: Outbox, since: object, changes: int = 0) -> object:
         nonlocal overlooked
         reading, commits = await look(outbox, since)  # type: ignore[arg-type]
         if commits and not overlooked:

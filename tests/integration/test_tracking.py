@@ -30,7 +30,8 @@ async def catalogue_of(connection: Connection, name: str) -> dict[str, object] |
 
 async def test_whatever_changes_the_catalogue_changes_its_version(owner: Connection) -> None:
     await owner.execute(
-        "CREATE TYPE paint AS ENUM ('red'); CREATE TABLE bikes (organization_id uuid, id uuid, paint paint, name varchar(9))"
+        "CREATE TYPE paint AS ENUM ('red');"
+        "CREATE TABLE bikes (organization_id uuid, id uuid, paint paint, name varchar(9))"
     )
     seen = {await owner.fetchval("SELECT catalogue_version()")}
     known = {await owner.fetchval("SELECT catalogue()::text")}
