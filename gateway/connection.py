@@ -185,6 +185,13 @@ class Connection(asyncio.Protocol):
         return "" if self._protocol is None else str(self._protocol.id)
 
     @property
+    def writer(self) -> asyncio.WriteTransport:
+        """What serialised frames are written to by whoever stops when the connection has `left`: the fan-out, for which
+        `write` would be one call more for each delivery.
+        """
+        return self._transport
+
+    @property
     def address(self) -> str:
         """The peer's IP address, or an empty text where there is none."""
         name = self._transport.get_extra_info("peername")

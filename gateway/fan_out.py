@@ -47,9 +47,9 @@ class FanOut:
             return
         data = lane.pending[0] if len(lane.pending) == 1 else b"".join(lane.pending)
         lane.pending.clear()
-        # A write may find its reader too slow; that is noted, and acted on when the turn is over, so the set stays.
-        for seat in lane.members:
-            seat.connection.write(data)
+        # A write may find its reader too slow; that is noted, and acted on when the turn is over, so nobody leaves.
+        for writer in lane.members.values():
+            writer.write(data)
         self._metrics.sent_bytes += len(data) * len(lane.members)
         self._metrics.writes += len(lane.members)
 

@@ -6,7 +6,7 @@ to all of them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from core.protocol.change import LoggedChange
 from core.protocol.view import View
@@ -15,14 +15,24 @@ from gateway.delta import DeltaWriter
 Member = TypeVar("Member")
 
 
+class Writer(Protocol):
+    """Takes bytes for one member and waits for nobody: a socket's transport."""
+
+    def write(self, data: bytes) -> object:
+        """Send bytes behind all that were written before."""
+
+
 class Lane(Generic[Member]):
-    """Members that are live in the same views. `pending` holds frames that they have yet to be sent."""
+    """Members that are live in the same views, each with what it is written to.
+
+    `pending` holds frames that they have yet to be sent.
+    """
 
     __slots__ = ("members", "pending", "views")
 
     def __init__(self, views: frozenset["LiveView[Member]"]) -> None:
         self.views = views
-        self.members: set[Member] = set()
+        self.members: dict[Member, Writer] = {}
         self.pending: list[bytes] = []
 
 
@@ -74,7 +84,7 @@ class Hub(Generic[Member]):
         """Take a member out of its lane, which must have nothing pending; lanes and views without members
         end.
         """
-        lane.members.discard(member)
+        lane.members.pop(member, None)
         if lane.members:
             return
         self._lanes.pop(lane.views, None)

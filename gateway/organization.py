@@ -141,7 +141,7 @@ class Organization:
             # What is pending there was sent to this seat already, by its old lane or by a replay.
             seat.lane = lane = self.hub.lane_of(views)
             self.fan_out.flush_lane(lane)
-            lane.members.add(seat)
+            lane.members[seat] = seat.connection.writer
         # In before out, so that a view that both lanes have lives on.
         if old is not None:
             self.hub.leave(seat, old)

@@ -1,5 +1,7 @@
 """The hub: lanes of members that are live in the same views, and views found by what a change may concern."""
 
+import io
+
 from core.protocol.topic import parse_topic
 from core.protocol.view import View, view_of
 from gateway.hub import Hub, Lane, LiveView
@@ -12,7 +14,7 @@ def view(topic: str) -> View:
 
 def seat(hub: Hub[str], member: str, *topics: str) -> Lane[str]:
     lane = hub.lane_of([hub.open(view(topic), "e", 0) for topic in topics])
-    lane.members.add(member)
+    lane.members[member] = io.BytesIO()
     return lane
 
 
