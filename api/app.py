@@ -33,7 +33,7 @@ from api.routes.push import push
 from api.routes.writes import create_record, delete_record, patch_record, put_record
 from api.services import Services, open_services
 from core.addresses import parse_networks
-from core.lifecycle import StartupError, run_until_stopped
+from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.settings import Settings
 from core.telemetry import configure_logging
 
@@ -239,6 +239,7 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
         _forward_log()
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(_stop_when(stopping, services, server))
+            settle_garbage()
             _log.info("api.listening", host=settings.host, port=settings.api_port)
             await server.serve(sockets=[listener])
             watch.cancel()

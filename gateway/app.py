@@ -1,7 +1,6 @@
 """The gateway's composition root: reads the settings, opens the connections, runs until it is told to stop."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 
 from core.addresses import parse_networks
 from core.database import Pool, create_pool
-from core.lifecycle import StartupError, run_until_stopped
+from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.settings import Settings
 from core.status_server import StatusServer
 from core.telemetry import configure_logging
@@ -72,20 +71,13 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
                 running = group.create_task(gateway.run(), name="gateway")
                 loop = asyncio.get_running_loop()
                 server = await loop.create_server(gateway.connection, sock=listening, backlog=BACKLOG)
-                _settle_garbage()
+                settle_garbage()
                 _log.info("gateway.started", port=settings.gateway_port, index=settings.gateway_index)
                 await stopping.wait()
                 server.close()
                 await gateway.leave()
                 running.cancel()
     _log.info("gateway.stopped")
-
-
-def _settle_garbage() -> None:
-    """Take what is there to stay out of the collector's sight, and have it look rarely at what is young."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _listening_socket(settings: Settings, options: Options) -> socket.socket:

@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from core.database import Pool, create_pool
-from core.lifecycle import StartupError, run_until_stopped
+from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.queries import load
 from core.settings import Settings
 from core.status_server import StatusServer
@@ -86,6 +86,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         async with StatusServer(
             settings.host, settings.relay_port, role="relay", readiness=status.readiness
         ) as server:
+            settle_garbage()
             log.info("relay_started", holder=str(holder), port=server.port)
             await _run_parts(leadership, listener, relay, maintenance, stopping)
 
