@@ -35,13 +35,12 @@ export const connect = (options) => new Client(options);
 /** One person's connection to one organisation: live collections, writes, presence. */
 export class Client {
   #session;
-  #isPaused = false;
   /** @type {(() => void)[]} */ #cleanups = [];
 
   /** @param {Options} options */
   constructor(options) {
     this.#session = new Session(options, uuidv7());
-    const check = () => this.#isPaused || globalThis.document?.visibilityState === "hidden" || this.online();
+    const check = () => globalThis.document?.visibilityState === "hidden" || this.online();
     const targets = /** @type {const} */ ([
       [globalThis.window, "online"],
       [globalThis.window, "pageshow"],
@@ -112,8 +111,10 @@ export class Client {
 
   /** Goes on with another token, of the same person. @param {TokenSource} token */
   signIn(token) {
-    this.#session.api.replace(token);
-    this.#session.connection.post("sign_in");
+    const session = this.#session;
+    session.api.replace(token);
+    if (session.leads) session.connection.post("sign_in");
+    else session.offline?.take();
   }
 
   /** Ends the client, and deletes all that is kept of this person on this device, unsent writes too: look at `pending` first. */
@@ -124,20 +125,17 @@ export class Client {
 
   /** Does not wait for the next try: the network is back. */
   online() {
-    this.#session.connection.check();
-    this.#session.pusher.kick(true);
+    this.#session.wake();
   }
 
-  /** Works without a connection until `resume`, as if the network were gone. */
+  /** Works without a connection until `resume`, as if the network were gone: this tab, and those that share its connection. */
   pause() {
-    this.#isPaused = true;
-    this.#session.connection.post("close", "paused");
+    this.#session.pause(true);
   }
 
   /** Connects again after `pause`. */
   resume() {
-    this.#isPaused = false;
-    if (this.#session.leads) this.#session.lead();
+    this.#session.pause(false);
   }
 
   /** Ends: live collections keep what they show, writes that are not sent stay where they are kept. */
@@ -189,7 +187,7 @@ export class Client {
    * @param {unknown} [body]
    */
   request(method, path, body) {
-    return this.#session.api.request(method, path, body, this.#isPaused ? 0 : undefined);
+    return this.#session.api.request(method, path, body, this.#session.isPaused ? 0 : undefined);
   }
 
   // Writing.
@@ -225,8 +223,8 @@ export class Client {
   /** Whether a write is not even kept on this device yet: the one reason to warn on closing the window. */
   get isUnsafe() {
     const { writer, offline } = this.#session;
-    const isKept = offline?.isDurable;
-    return [...writer.queue.pending.values()].some(({ stage }) => stage === "local" || (!isKept && stage !== "answered"));
+    const isKept = (/** @type {import("./types.js").Pending} */ pending) => offline?.keeps(pending);
+    return [...writer.queue.pending.values()].some((pending) => pending.stage !== "answered" && !isKept(pending));
   }
 
   /** Waits until the server has answered every write. Raises what has ended the client. */

@@ -34,11 +34,8 @@ export function tick(last, now_ms, client_id) {
 export const shift = (clock, by_ms) =>
   String(Math.min(Math.max(msOf(clock) + by_ms, 0), LATEST_MS)).padStart(13, "0") + clock.slice(13);
 
-/** Gives `second`, or the next clock of its client after `first`, if it is not that much later than `first`. @param {string} first @param {string} second @param {number} [margin_ms] */
-export const after = (first, second, margin_ms = 0) =>
-  momentOf(shift(second, -margin_ms)) > momentOf(first)
-    ? second
-    : tick(shift(first, margin_ms), msOf(second), clientOf(second));
+/** Gives `second`, or the next clock of its client after `first` if it is not later than that. @param {string} first @param {string} second */
+export const after = (first, second) => (momentOf(second) > momentOf(first) ? second : tick(first, msOf(second), clientOf(second)));
 
 /** Gives the later of two clocks, either of which may be "". @param {string} a @param {string} b */
 export const later = (a, b) => (momentOf(b) > momentOf(a) ? b : a);

@@ -7,7 +7,7 @@
  * - A refused write leaves the queue. Only what was to follow a refused insert of the same record goes with it.
  */
 
-import { STEADY_MS, after, clientOf, shift } from "./clock.js";
+import { after, clientOf, shift } from "./clock.js";
 
 /** @import { Changes, InboxEntry, Loss, Mutation, Pending, Result, Stage } from "./types.js" */
 
@@ -44,6 +44,21 @@ export class Queue {
   /** The writes of a record, in their order. @param {string} key @returns {Pending[]} */
   ofRecord(key) {
     return [...(this.#ofRecord.get(key)?.values() ?? [])];
+  }
+
+  /**
+   * The version that the author of a record's writes has seen: `version` is the newest copy's, and an answered write made the one
+   * after it, which the copy may not have yet. One that did not make exactly the next has somebody else's before it.
+   * @param {string} key
+   * @param {number | undefined} version
+   */
+  seenVersion(key, version) {
+    for (const pending of this.ofRecord(key)) {
+      const made = pending.answer?.version;
+      if (made == null || !hasWritten(pending)) continue;
+      if (pending.mutation.operation === "insert" || made === (version ?? made) + 1) version = Math.max(version ?? 0, made);
+    }
+    return version;
   }
 
   /** The ids of a collection's records that have writes. @param {string} collection */
@@ -249,9 +264,8 @@ export class Queue {
     for (const each of this.#later(pending)) {
       if (each.was_sent) continue;
       const seeing = seen(each.mutation, pending, result);
-      // The server takes off what it holds for skew, a different amount for each request: two writes closer together than
-      // this device's error could change places.
-      const clock = last ? after(last, seeing.clock, 2 * STEADY_MS) : seeing.clock;
+      // Above the effective clock of the write before it, which the server may have moved.
+      const clock = last ? after(last, seeing.clock) : seeing.clock;
       if (last) last = clock;
       if (clock === seeing.clock && seeing === each.mutation) continue;
       each.mutation = each.written = { ...seeing, clock };
@@ -290,6 +304,9 @@ export class Queue {
   }
 }
 
+/** Whether an answered write has made a version of the record. @param {Pending} pending */
+const hasWritten = ({ written }) => written.operation !== "update" || Object.keys(written.fields).length > 0;
+
 /**
  * Gives a write that was made on top of another the version that its author has thereby seen. Only if the other made exactly the
  * next version after what the author had seen: otherwise somebody else's write lies between, and the server has to know that.
@@ -298,11 +315,11 @@ export class Queue {
  * @param {Result} result
  * @returns {Mutation}
  */
-function seen(mutation, { mutation: first, written }, { version }) {
-  const hasWritten = written.operation !== "update" || Object.keys(written.fields).length;
+function seen(mutation, before, { version }) {
+  const first = before.mutation;
   const base = mutation.base_version;
   // Two that merge may have shared a request before a crash: what was sent once keeps its content (I6).
-  if (version == null || !hasWritten || mergeAlike(first, mutation)) return mutation;
+  if (version == null || !hasWritten(before) || mergeAlike(first, mutation)) return mutation;
   const isNext = base == null ? first.operation === "insert" : base + 1 === version;
   return isNext ? { ...mutation, base_version: version } : mutation;
 }

@@ -29,6 +29,7 @@ export class Session {
   /** @type {Set<Presence>} */ presences = new Set();
   /** Whether this tab has the connection; without tabs it has. */
   leads = true;
+  isPaused = false;
   /** How the connection stands, here or in the tab that leads. @type {State} */ state = "idle";
   reason = "";
   events = {
@@ -78,10 +79,37 @@ export class Session {
     offline?.attach(this);
   }
 
-  /** Begins to connect, or to be what has the connection for all tabs. */
+  /** Begins to connect, for all tabs if there are several. */
   lead() {
     this.leads = true;
+    this.subscriptions.delegate = null;
+    if (this.isPaused) return;
     this.connection.post("start");
+    this.pusher.kick(true);
+  }
+
+  /** Leaves the connection to another tab: topics are asked for there. @param {(entry: Entry) => void} ask */
+  follow(ask) {
+    this.leads = false;
+    this.connection.post("close", "another tab leads");
+    this.subscriptions.delegate = ask;
+    this.subscriptions.connected();
+  }
+
+  /** Works without a connection until it is told otherwise. @param {boolean} isPaused @param {boolean} [isTold] by another tab */
+  pause(isPaused, isTold) {
+    if (isPaused === this.isPaused) return;
+    this.isPaused = isPaused;
+    if (!isTold) this.offline?.post({ type: "pause", isPaused });
+    if (!this.leads) return;
+    if (isPaused) this.connection.post("close", "paused");
+    else this.lead();
+  }
+
+  /** Does not wait for the next try. */
+  wake() {
+    if (!this.leads) return void this.offline?.post({ type: "wake" });
+    this.connection.check();
     this.pusher.kick(true);
   }
 
@@ -99,8 +127,8 @@ export class Session {
 
   /** Takes `ready`; false if this is another person than the one whose work is kept here. @param {any} ready */
   signedIn({ principal, connection_id, server_time_ms }) {
-    if (!this.#isBoundTo(principal)) return false;
     this.connection_id = connection_id;
+    if (!this.#isBoundTo(principal)) return false;
     this.#identified = this.api.token;
     this.#seeTime(server_time_ms, performance.now() - this.#helloAt);
     return true;
@@ -125,11 +153,12 @@ export class Session {
     if (state === "live" || state === "polling") this.pusher.kick(true);
   }
 
-  /** @param {State} state @param {string} reason */
+  /** Takes note of a state, of the connection here or in the tab that leads. @param {State} state @param {string} reason */
   setState(state, reason) {
     this.state = state;
     this.reason = reason;
     this.events.state.tell(state, reason);
+    if (this.leads) this.offline?.stateChanged();
   }
 
   /** @param {AbortSignal} signal */
@@ -180,12 +209,14 @@ export class Session {
   versionOf(collection, id) {
     const entries = [...this.subscriptions.entries.values()].filter(({ mirror }) => mirror.collection === collection);
     const versions = entries.flatMap(({ mirror }) => mirror.records.get(id)?.version ?? []);
-    return versions.length ? Math.max(...versions) : undefined;
+    return this.writer.queue.seenVersion(`${collection}/${id}`, versions.length ? Math.max(...versions) : undefined);
   }
 
   /** Sends a message on the socket; says whether there was one. @param {object} message */
   post(message) {
-    return this.leads ? this.connection.send(message) : !!this.offline?.post(message) && this.state === "live";
+    if (this.leads) return this.connection.send(message);
+    this.offline?.post({ type: "send", message });
+    return this.state === "live";
   }
 
   /** Announces a state on a topic, and keeps it for the next connection. @param {string} topic @param {Fields | null} state @param {unknown} [by] which tab */
@@ -194,7 +225,7 @@ export class Session {
     this.#announced.set(topic, states);
     states.delete(by);
     if (state) states.set(by, state);
-    if (!this.leads) return this.offline?.announce(topic, state);
+    if (!this.leads) return void this.offline?.post({ type: "announce", topic, state });
     this.connection.send({ type: "announce", topic, state: [...states.values()].pop() ?? null });
   }
 
@@ -202,7 +233,8 @@ export class Session {
   askRoster(topic) {
     for (const { spec, roster } of this.presences) if (spec.topic === topic) roster.isFresh = true;
     const state = [...(this.#announced.get(topic)?.values() ?? [])].pop();
-    if (state) this.connection.send({ type: "announce", topic, state });
+    if (!this.leads && state) this.offline?.post({ type: "announce", topic, state });
+    else if (state) this.connection.send({ type: "announce", topic, state });
   }
 
   /** Gives news of presence, or a signal, to who asked for it. @param {string} topic as it was asked for @param {any} message */
@@ -246,7 +278,7 @@ export class Session {
   #presence(message) {
     for (const { spec } of this.subscriptions.of(message.topic)) {
       this.present(spec.topic, message);
-      this.offline?.present(spec.topic, message);
+      this.offline?.post({ type: "present", topic: spec.topic, message });
     }
   }
 
@@ -256,7 +288,8 @@ export class Session {
     const entries = this.forget(topics);
     const names = [...topics, ...entries.map(({ spec }) => spec.topic)];
     const collections = names.map((topic) => /** @type {string} */ (topic.split(/[?/]/)[0]));
-    await this.offline?.purge(names, collections);
+    this.offline?.post({ type: "purge", topics: names });
+    await this.offline?.forget(names, collections);
     await this.writer.setAside(concerns, "access_lost", "access to this record was lost");
     this.connection.send({ type: "purged", topics });
   }

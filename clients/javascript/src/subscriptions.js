@@ -25,6 +25,7 @@ export class Subscriptions {
   /** Told of each topic whose question has been answered. */
   /** @type {(entry: Entry) => void} */ onSubscribed = () => {};
   /** Told of all changes of a fact before anybody shows them. @type {(changes: Change[], entry: Entry) => void} */ onChanges = () => {};
+  /** Where another tab leads: asks that one. @type {((entry: Entry) => void) | null} */ delegate = null;
   #lastId = 0;
   #send;
   #policy;
@@ -39,21 +40,21 @@ export class Subscriptions {
    * Follows a topic.
    * @param {TopicSpec} spec
    * @param {Listener | null} listener
-   * @param {{ want?: any, presence?: boolean, since?: "now" | null }} [options]
+   * @param {{ want?: any, presence?: boolean, is_live?: boolean }} [options] for whom; whether who is there is wanted, or the records
    * @returns {Entry}
    */
-  follow(spec, listener, { want, presence = false, since = listener && !listener.is_live ? "now" : null } = {}) {
+  follow(spec, listener, { want, presence = false, is_live = !!listener?.is_live } = {}) {
     let entry = this.entries.get(spec.topic);
     const isNew = !entry || entry.feed.phase === "ended";
     if (!entry) {
-      const feed = new Feed(spec.collection === "*" ? "" : spec.collection, presence && !listener ? "now" : since);
+      const feed = new Feed(spec.collection === "*" ? "" : spec.collection, is_live ? null : "now");
       const mirror = new Mirror(spec.collection);
       entry = { spec, feed, mirror, listeners: new Set(), wants: new Set(), presence: false, heads: 0, tries: 0, isLoading: false };
       this.entries.set(spec.topic, entry);
     }
     if (listener) entry.listeners.add(listener);
     if (want) entry.wants.add(want);
-    const needsSnapshot = !!listener?.is_live && entry.feed.first === "now";
+    const needsSnapshot = is_live && entry.feed.first === "now";
     if (needsSnapshot) entry.feed.position = entry.feed.first = null;
     const needsPresence = presence && !entry.presence;
     if (presence) entry.presence = true;
@@ -163,6 +164,7 @@ export class Subscriptions {
     clearTimeout(entry.timer);
     const { feed, spec, presence, isLoading } = entry;
     if (isLoading) return;
+    if (this.delegate) return this.delegate(entry);
     if (isLater) {
       entry.timer = setTimeout(() => this.ask(entry), delayMs(this.#policy, ++entry.tries, Math.random()));
       return;

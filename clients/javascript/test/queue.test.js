@@ -143,6 +143,15 @@ test("an answered write leaves the record's next one later than its effective cl
   assert.ok(/** @type {Pending} */ (second).mutation.clock > effective);
 });
 
+test("one's own answered write counts as seen before the copy has it, unless somebody else's lies between", () => {
+  const queue = new Queue();
+  const [first] = add(queue, { base_version: 3 });
+  assert.equal(queue.seenVersion("leads/a", 3), 3);
+  queue.settle(batch(queue), [answer(first, { version: 4 })], AT, 5);
+  assert.equal(queue.seenVersion("leads/a", 3), 4);
+  assert.equal(queue.seenVersion("leads/a", 2), 2, "version 3 was not seen");
+});
+
 test("a duplicate is read as its first answer", () => {
   const first = { status: "merged", version: 7, lost: [{ field: "a" }] };
   const result = readResult({ mutation_id: "m", status: "duplicate", version: 9, first });
