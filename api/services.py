@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from api import metrics
 from api.commit import Committer
@@ -26,6 +26,7 @@ from core.settings import Settings
 from core.tokens import Tokens
 
 REDIS_SECONDS = 2.0
+REDIS_CONNECTIONS = 32
 CLOSE_SECONDS = 3.0
 WRITING_CONNECTIONS = 2
 """One commits, the other wakes the relay meanwhile."""
@@ -89,11 +90,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         settings.require("signing_key" if settings.production else "secret")
     tokens = Tokens(settings.token_key)
     async with AsyncExitStack() as stack:
-        redis = Redis.from_url(
-            settings.redis_url,
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            health_check_interval=10,
+        # Who comes when all connections are in use waits for one; the usual pool refuses them.
+        redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                settings.redis_url,
+                max_connections=REDIS_CONNECTIONS,
+                timeout=REDIS_SECONDS,
+                socket_timeout=REDIS_SECONDS,
+                socket_connect_timeout=REDIS_SECONDS,
+                health_check_interval=10,
+            )
         )
         stack.push_async_callback(redis.aclose)
         limiter = Limiter(settings.redis_url, _limits_of(settings))

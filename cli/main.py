@@ -169,12 +169,17 @@ def _role_settings(*required: str, tokens: bool = True) -> "Settings":
     settings = load_settings()
     settings.require(*required)
     if tokens:
-        settings.require("signing_key" if settings.production else "token_key")
+        _require_key(settings)
     if SUPERVISOR_VARIABLE not in os.environ:
         # Under `up` the supervisor has said so, once for all roles.
         for name in unknown_variables():
             _say(f"warning: {name} is set and means nothing; `branchline settings` lists what does.")
     return settings
+
+
+def _require_key(settings: "Settings") -> None:
+    if not settings.jwks_url:
+        settings.require("signing_key" if settings.production else "token_key")
 
 
 def _command_settings(*required: str) -> "Settings":

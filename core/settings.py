@@ -5,6 +5,7 @@ Values come from the environment and from a `.env` file in the current folder; t
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.addresses import parse_networks
 from core.lifecycle import StartupError
+from core.token_keys import BadKeyError, is_private_key, read_keys
 
 PREFIX = "BRANCHLINE_"
 ENV_FILE = ".env"
@@ -103,12 +105,14 @@ class Settings(BaseSettings):
     signing_key: str = Field(
         default="",
         repr=False,
-        description="The key that signs access tokens in production, at least 32 bytes.",
+        description="The private key that signs access tokens in production, Ed25519 or RSA of 2,048 bits or more: "
+        "PKCS #8 as PEM (line ends may be written as \\n) or as base64 of DER, or the path of a file with it. Of "
+        "several PEM blocks the first one signs and all verify.",
     )
     jwks_url: str = Field(
         default="",
-        description="Where the keys of an outside issuer of tokens are published. Reserved: this version refuses to "
-        "start with it, rather than trust what it does not check.",
+        description="Where the keys that verify access tokens are published, for a gateway that is not to hold the "
+        "signing key: the API's `/api/auth/jwks.json`. https, or http on this machine.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -200,6 +204,23 @@ class Settings(BaseSettings):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("signing_key", mode="before")
+    @classmethod
+    def _read_key_file(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith("/"):
+            try:
+                return Path(value).read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"the file cannot be read ({type(error).__name__})") from None
+        return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_url(cls, value: str) -> str:
+        if value and not re.match(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]", value):
+            raise ValueError("a URL that begins with https:// was expected, or one of this machine")
+        return value
+
     @field_validator("secret", "signing_key")
     @classmethod
     def _long_enough(cls, value: str) -> str:
@@ -267,11 +288,7 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise StartupError(_describe(error)) from None
-    if settings.jwks_url:
-        raise StartupError(
-            "BRANCHLINE_JWKS_URL is set, and this version checks tokens of its own only: unset it, and use "
-            "BRANCHLINE_SIGNING_KEY."
-        )
+    _refuse_bad_key(settings)
     if settings.production:
         _refuse_unsafe(settings)
     return settings
@@ -316,11 +333,29 @@ def _describe(error: ValidationError) -> str:
     )
 
 
+def _refuse_bad_key(settings: Settings) -> None:
+    for name in ("secret", "signing_key"):
+        value = getattr(settings, name)
+        if value:
+            try:
+                read_keys(value)
+            except BadKeyError as error:
+                raise StartupError(f"{variable_name(name)} is wrong: {error}.") from None
+            except ValueError:
+                # The library's words may quote the key.
+                raise StartupError(f"{variable_name(name)} is wrong: it cannot be read.") from None
+
+
 def _refuse_unsafe(settings: Settings) -> None:
-    if not settings.signing_key:
+    if not settings.signing_key and not settings.jwks_url:
         raise StartupError(
             "BRANCHLINE_ENV is production and BRANCHLINE_SIGNING_KEY is not set: make a key with "
-            "`openssl rand -hex 32`."
+            "`openssl genpkey -algorithm ed25519`."
+        )
+    if settings.signing_key and not is_private_key(settings.signing_key):
+        raise StartupError(
+            "BRANCHLINE_SIGNING_KEY is a secret and BRANCHLINE_ENV is production: make a private key with "
+            "`openssl genpkey -algorithm ed25519`."
         )
     if settings.secret:
         raise StartupError(

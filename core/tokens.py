@@ -1,9 +1,9 @@
 """Access tokens and one-time tickets: what proves to API and gateway who somebody is.
 
-An access token is a JWT (RFC 7519) signed with HMAC-SHA-256. It names a person, an organisation and a
-session, and nothing else: role and branches are read from the database at each use, so they are never out
-of date. One algorithm and one static key are accepted; a header that brings or points to a key of its own
-is refused.
+An access token is a JWT (RFC 7519), signed by HMAC, RSA or Ed25519 (`core/token_keys.py`). It names a person, an
+organisation and a session, and nothing else: role and branches are read from the database at each use, so they are
+never out of date. One algorithm is accepted, and the keys of one set by their ids; a header that brings or points to a
+key of its own is refused.
 
 A ticket stands for a verified token for 30 seconds and one use, where a token would end up in a URL.
 """
@@ -13,6 +13,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -20,13 +21,13 @@ from uuid import UUID
 import jwt
 import orjson
 
+from core.token_keys import Keys, read_keys
+
 ISSUER = "branchline"
 AUDIENCE = "branchline"
 ACCESS = "access"
-ALGORITHM = "HS256"
 ACCESS_TOKEN_SECONDS = 900
 TICKET_SECONDS = 30
-MINIMUM_SECRET_BYTES = 32
 
 TokenErrorCode = Literal["token_malformed", "token_refused", "token_expired"]
 
@@ -56,15 +57,29 @@ class Claims:
 
 
 class Tokens:
-    """Issues and verifies access tokens with one key of at least 32 bytes."""
+    """Issues and verifies access tokens. `key` is what `read_keys` reads, or keys; with public ones it only verifies.
 
-    def __init__(self, secret: str, *, lifetime_seconds: int = ACCESS_TOKEN_SECONDS) -> None:
-        if len(secret.encode()) < MINIMUM_SECRET_BYTES:
-            raise ValueError(f"a key of at least {MINIMUM_SECRET_BYTES} bytes is needed")
-        self._key = secret.encode()
+    `on_unknown_key` hears of a token that names a key which is not known: it may be a new one. Raises ValueError for
+    a key that is none.
+    """
+
+    def __init__(
+        self,
+        key: str | Keys,
+        *,
+        lifetime_seconds: int = ACCESS_TOKEN_SECONDS,
+        on_unknown_key: Callable[[], None] | None = None,
+    ) -> None:
+        self.keys = read_keys(key) if isinstance(key, str) else key
         self.lifetime_seconds = lifetime_seconds
-        self._key_id = hashlib.sha256(b"branchline key id\0" + self._key).hexdigest()[:16]
+        self._on_unknown_key = on_unknown_key
         self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def replace(self, keys: Keys) -> None:
+        """Verify by these keys from now on."""
+        if keys.verifying.keys() != self.keys.verifying.keys():
+            self._verified.clear()
+        self.keys = keys
 
     def issue(self, user_id: str, organization_id: str, session_id: str) -> str:
         """Give a token that is good for `lifetime_seconds` from now."""
@@ -79,7 +94,9 @@ class Tokens:
             "iat": now,
             "exp": now + self.lifetime_seconds,
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._key_id})
+        keys = self.keys
+        assert keys.signing is not None, "public keys sign nothing"
+        return jwt.encode(claims, keys.signing, algorithm=keys.algorithm, headers={"kid": keys.signing_id})
 
     def verify(self, token: str) -> Claims:
         """Give the claims of a token that this key has signed and that has not expired; raise TokenError."""
@@ -98,16 +115,18 @@ class Tokens:
         """Give a key of 32 bytes for another purpose, such as signing cursors; two purposes never share a
         key.
         """
-        return hmac.digest(self._key, b"branchline " + purpose.encode(), "sha256")
+        assert self.keys.material, "public keys derive nothing"
+        return hmac.digest(self.keys.material, b"branchline " + purpose.encode(), "sha256")
 
     def _decode(self, token: str) -> Claims:
         if len(token) > _MAX_TOKEN_LENGTH:
             raise TokenError("token_malformed", f"a token has at most {_MAX_TOKEN_LENGTH} characters")
         try:
+            key = self._key_of(jwt.get_unverified_header(token))
             decoded = jwt.decode_complete(
                 token,
-                self._key,
-                algorithms=[ALGORITHM],
+                key,
+                algorithms=[self.keys.algorithm],
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 options={
@@ -125,7 +144,20 @@ class Tokens:
             raise TokenError(code, "the token is not one of this server's") from None
         except jwt.InvalidTokenError:
             raise TokenError("token_refused", "the token is not one of this server's") from None
-        return _claims(decoded["header"], decoded["payload"], self._key_id)
+        return _claims(decoded["payload"])
+
+    def _key_of(self, header: dict[str, Any]) -> Any:
+        """The key that a token's header names; raises TokenError. Of one secret there is no name to be wrong."""
+        keys = self.keys
+        if not header.keys() <= _HEADERS or header.get("alg") != keys.algorithm:
+            raise TokenError("token_refused", "the token names another key than this server's")
+        key_id = header.get("kid", keys.signing_id if keys.algorithm == "HS256" else None)
+        key = keys.verifying.get(key_id) if isinstance(key_id, str) else None
+        if key is None:
+            if self._on_unknown_key is not None:
+                self._on_unknown_key()
+            raise TokenError("token_refused", "the token names another key than this server's")
+        return key
 
 
 def ticket_key(ticket: str) -> str:
@@ -164,9 +196,7 @@ def claims_from_json(data: bytes | str) -> Claims:
     return claims
 
 
-def _claims(header: dict[str, Any], payload: dict[str, Any], key_id: str) -> Claims:
-    if not header.keys() <= _HEADERS or header.get("kid", key_id) != key_id:
-        raise TokenError("token_refused", "the token names another key than this server's")
+def _claims(payload: dict[str, Any]) -> Claims:
     if payload.get("typ") != ACCESS:
         raise TokenError("token_refused", "an access token was expected")
     if type(payload.get("iat")) is not int:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from core.addresses import parse_networks
 from core.database import Pool, create_pool
+from core.jwks import Jwks
 from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.settings import Settings
 from core.status_server import StatusServer
@@ -51,13 +52,16 @@ def options_of(settings: Settings) -> Options:
 
 async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
     settings.require("database_url", "redis_url")
-    if not settings.token_key:
+    if not settings.token_key and not settings.jwks_url:
         raise StartupError(
-            "no key to check tokens with: set BRANCHLINE_SECRET, or BRANCHLINE_SIGNING_KEY in production."
+            "no key to check tokens with: set BRANCHLINE_SECRET, or in production BRANCHLINE_SIGNING_KEY or "
+            "BRANCHLINE_JWKS_URL."
         )
     options = options_of(settings)
     async with _database(settings) as pool, _replica(settings) as replica, _redis(settings) as redis:
-        gateway = Gateway(pool, redis, Tokens(settings.token_key), options, replica=replica)
+        jwks = None if settings.token_key else Jwks(settings.jwks_url)
+        tokens = Tokens(settings.token_key) if jwks is None else await jwks.start()
+        gateway = Gateway(pool, redis, tokens, options, replica=replica)
         await _start(gateway)
         GatewayCollector(gateway.metrics, gateway.gauges)
         status = StatusServer(
@@ -69,6 +73,7 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
         with _listening_socket(settings, options) as listening:
             async with status, asyncio.TaskGroup() as group:
                 running = group.create_task(gateway.run(), name="gateway")
+                following = None if jwks is None else group.create_task(jwks.run(), name="keys")
                 loop = asyncio.get_running_loop()
                 server = await loop.create_server(gateway.connection, sock=listening, backlog=BACKLOG)
                 settle_garbage()
@@ -77,6 +82,8 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
                 server.close()
                 await gateway.leave()
                 running.cancel()
+                if following is not None:
+                    following.cancel()
     _log.info("gateway.stopped")
 
 

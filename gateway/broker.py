@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from gateway.metrics import Metrics
 
 CONNECT_SECONDS = 2.0
+CONNECTIONS = 32
 READ_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
@@ -30,13 +31,17 @@ _log = structlog.get_logger()
 
 def connect(url: str) -> Redis:
     """A client of the Redis at `url` that tries once: the gateway knows better when to try again."""
-    return Redis.from_url(
+    # Who comes when all connections are in use waits for one, as in a storm of tickets; the usual pool refuses them.
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS,
+        timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=CONNECT_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         client_name="branchline-gateway",
     )
+    return Redis.from_pool(pool)
 
 
 class Broker:

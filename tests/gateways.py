@@ -150,7 +150,9 @@ class RunningGateway:
 
 
 @contextlib.asynccontextmanager
-async def run_gateway(database: Database, redis_url: str, **options: Any) -> AsyncIterator[RunningGateway]:
+async def run_gateway(
+    database: Database, redis_url: str, *, key: str = SECRET, **options: Any
+) -> AsyncIterator[RunningGateway]:
     """Run a gateway on a free port, with its limits lifted, and a relay that publishes what it is told to."""
     settings = Options(**{**UNLIMITED, "allow_local_origins": True, **options})
     pool = await create_pool(
@@ -158,7 +160,7 @@ async def run_gateway(database: Database, redis_url: str, **options: Any) -> Asy
     )
     owner = await asyncpg.connect(database.owner_url)
     redis, relays_redis = connect_redis(redis_url), connect_redis(redis_url)
-    tokens = Tokens(SECRET)
+    tokens = Tokens(key)
     gateway = Gateway(pool, redis, tokens, settings)
     await gateway.start()
     listening = socket.socket()

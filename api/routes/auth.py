@@ -18,6 +18,7 @@ from api.sessions import (
     RefreshRefusedError,
     RefreshReusedError,
 )
+from core.token_keys import write_jwks
 from core.tokens import TICKET_SECONDS, Claims, claims_to_json, make_ticket, ticket_key
 
 router = APIRouter(prefix="/api/auth", tags=["signing in"])
@@ -138,6 +139,13 @@ async def ticket(request: Request, response: Response, claims: Authenticated) ->
     await services.redis.set(ticket_key(text), claims_to_json(claims), ex=TICKET_SECONDS)
     response.headers["cache-control"] = "no-store"
     return Ticket(ticket=text, expires_in=TICKET_SECONDS)
+
+
+@router.get("/jwks.json", response_class=Response)
+async def jwks(request: Request) -> Response:
+    """The public keys that access tokens are signed with (RFC 7517), for gateways; none while a secret signs them."""
+    body = write_jwks(services_of(request).tokens.keys)
+    return Response(body, 200, {"cache-control": "public, max-age=300"}, "application/jwk-set+json")
 
 
 @router.get("/me", responses=problems(401, 503), openapi_extra=BEARER)

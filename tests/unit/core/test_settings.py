@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.lifecycle import StartupError
 from core.settings import Settings, load_settings, unknown_variables, variable_name
+from tests.signing import pem_of
 
 LONG_KEY = "k" * 32
+PRIVATE_KEY = pem_of(Ed25519PrivateKey.generate())
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +80,13 @@ def test_no_error_and_no_representation_shows_a_secret(monkeypatch: pytest.Monke
     ("values", "expected"),
     [
         ({}, "BRANCHLINE_SIGNING_KEY is not set"),
-        ({"signing_key": LONG_KEY, "secret": LONG_KEY}, "BRANCHLINE_SECRET is a development key"),
-        ({"signing_key": LONG_KEY}, "BRANCHLINE_ALLOWED_ORIGINS is not set"),
+        ({"signing_key": LONG_KEY}, "BRANCHLINE_SIGNING_KEY is a secret"),
+        ({"signing_key": PRIVATE_KEY, "secret": LONG_KEY}, "BRANCHLINE_SECRET is a development key"),
+        ({"signing_key": PRIVATE_KEY}, "BRANCHLINE_ALLOWED_ORIGINS is not set"),
+        (
+            {"jwks_url": "http://issuer.example/keys"},
+            "BRANCHLINE_JWKS_URL is wrong: a URL that begins with https",
+        ),
     ],
 )
 def test_production_refuses_what_is_only_safe_in_development(values: dict[str, str], expected: str) -> None:
@@ -85,16 +94,30 @@ def test_production_refuses_what_is_only_safe_in_development(values: dict[str, s
         load_settings(env="production", **values)
 
 
-def test_a_setting_that_would_be_ignored_where_trust_is_at_stake_is_refused() -> None:
-    with pytest.raises(
-        StartupError, match="BRANCHLINE_JWKS_URL is set, and this version checks tokens of its own"
-    ):
-        load_settings(jwks_url="https://issuer.example/keys")
+@pytest.mark.parametrize("as_file", [True, False])
+def test_production_signs_with_a_private_key_of_its_own(tmp_path: Path, as_file: bool) -> None:
+    path = tmp_path / "signing.pem"
+    path.write_text(PRIVATE_KEY)
+    settings = load_settings(
+        env="production",
+        signing_key=str(path) if as_file else PRIVATE_KEY,
+        allowed_origins="https://a.example",
+    )
+    assert settings.token_key == PRIVATE_KEY
 
 
-def test_production_signs_with_its_own_key() -> None:
-    settings = load_settings(env="production", signing_key=LONG_KEY, allowed_origins="https://a.example")
-    assert settings.token_key == LONG_KEY
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("/nowhere/signing.pem", "BRANCHLINE_SIGNING_KEY is wrong: the file cannot be read"),
+        (PRIVATE_KEY.replace("M", "L", 1), "BRANCHLINE_SIGNING_KEY is wrong: it cannot be read"),
+        (pem_of(ec.generate_private_key(ec.SECP256R1())), "an Ed25519 or an RSA key was expected"),
+    ],
+)
+def test_a_key_that_is_none_is_refused_and_not_quoted(key: str, expected: str) -> None:
+    with pytest.raises(StartupError, match=expected) as caught:
+        load_settings(signing_key=key)
+    assert "PRIVATE" not in str(caught.value)
 
 
 def test_what_is_required_and_missing_is_named() -> None:
