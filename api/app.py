@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -236,7 +235,6 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
-        _forward_log()
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(_stop_when(stopping, services, server))
             settle_garbage()
@@ -279,22 +277,3 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
     finally:
         listener.close()
-
-
-class _Forward(logging.Handler):
-    """What the HTTP server has to say, as events of our log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record. Its arguments may quote a request, so the template alone is written."""
-        error = record.exc_info[1] if record.exc_info else None
-        _log.warning(
-            "server.message",
-            message=str(record.msg).splitlines()[0][:200],
-            error=type(error).__name__ if error else None,
-        )
-
-
-def _forward_log() -> None:
-    logger = logging.getLogger("uvicorn")
-    logger.handlers = [_Forward(logging.WARNING)]
-    logger.propagate = False

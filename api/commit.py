@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from core.cancellation import raise_if_cancelled
-from core.database import Pool
+from core.database import AWAY_ERRORS, Pool
 from core.principal import Principal
 from core.protocol.collection import Catalogue
 from core.protocol.mutation import Mode, Mutation, Result
@@ -46,6 +46,10 @@ _LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CannotConnectNowError,
 )
+
+
+_PASSING = (*_TRANSIENT, *AWAY_ERRORS)
+"""Errors after which a repeat has a chance."""
 
 
 class OverloadedError(Exception):
@@ -106,7 +110,7 @@ class Committer:
 
         A repeat is known by its content: by `asked` (JSON values) where that is more than the mutation says, as of a
         restore, whose mutation depends on what is there. Raises OverloadedError before anything is written,
-        UnavailableError when the outcome is unknown.
+        UnavailableError when the outcome is unknown, and what the database says where it never can be written.
         """
         if len(self._queue) + len(mutations) > QUEUE_LIMIT:
             raise OverloadedError
@@ -171,7 +175,9 @@ class Committer:
             _log.error("commit.failed", error=type(error).__name__, mutations=len(batch))
             for pending in batch:
                 if not pending.future.done():
-                    pending.future.set_exception(UnavailableError(type(error).__name__))
+                    pending.future.set_exception(
+                        UnavailableError(type(error).__name__) if isinstance(error, _PASSING) else error
+                    )
             return
         self.committed_at = loop.time()
         if not wakes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import asyncpg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
@@ -15,24 +14,12 @@ from api.commit import OverloadedError, UnavailableError
 from api.principals import SessionEndedError
 from api.problems import ProblemError, problem_response
 from api.validation import FieldFault, InvalidFieldsError, describe, shorten
+from core.database import AWAY_ERRORS
 from core.protocol.topic import TopicError
 
 _SECRETS = frozenset({"password", "refresh_token"})
 
-# The database cannot be reached, or cannot take the statement now: try again. Anything else is our fault.
-_UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    RedisError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    # A database that takes no connections, or none of ours, as while it is restored.
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-)
+_UNREACHABLE = (RedisError, *AWAY_ERRORS)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -62,7 +49,7 @@ def problem_of(request: Request, error: Exception) -> ProblemError:
         case ProblemError():
             return error
         case InvalidFieldsError():
-            return _invalid(list(error.faults))
+            return _invalid(request, list(error.faults))
         case RequestValidationError():
             return _unreadable(request, error)
         case TopicError():
@@ -82,10 +69,11 @@ def problem_of(request: Request, error: Exception) -> ProblemError:
             return ProblemError("unavailable", "the database or Redis cannot be reached at this moment")
 
 
-def _invalid(faults: list[FieldFault]) -> ProblemError:
+def _invalid(request: Request, faults: list[FieldFault]) -> ProblemError:
     names = ", ".join(fault.field or "the body" for fault in faults[:5])
     more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-    return ProblemError("invalid", f"nothing was written; see errors for {names}{more}", errors=faults)
+    nothing = "" if request.method in ("GET", "HEAD") else "nothing was written; "
+    return ProblemError("invalid", f"{nothing}see errors for {names}{more}", errors=faults)
 
 
 def _bad_filter(error: TopicError) -> ProblemError:
@@ -133,7 +121,7 @@ def _unreadable(request: Request, error: RequestValidationError) -> ProblemError
                 f"expected Content-Type: application/json, got {describe(media_type)}",
             )
         faults.append(_fault(field, each["type"], each["msg"], each["input"]))
-    return _invalid(faults)
+    return _invalid(request, faults)
 
 
 def _fault(field: str, kind: str, message: str, came: object) -> FieldFault:

@@ -17,6 +17,22 @@ Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
 
+AWAY_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    # A server that takes no writes, or ends a transaction that took too long.
+    asyncpg.InvalidTransactionStateError,
+    # A database that takes no connections, or none of ours, as while it is restored.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+)
+"""The database cannot be reached, or cannot take the statement now: try again. Anything else is a fault of ours."""
+
 _queries = load("core", "database.sql")
 
 

@@ -4,6 +4,7 @@ A log line is one event with a role, never a token and never what is in a record
 processors here are a second line of defence, not a licence.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -87,6 +88,27 @@ def configure_logging(role: str, level: str = "info") -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(role=role)
+    root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if not isinstance(each, _LibraryLog)]
+    root.addHandler(_LibraryLog(logging.WARNING))
+
+
+class _LibraryLog(logging.Handler):
+    """What libraries have to say, as events of our log, a line each.
+
+    Their arguments may quote a request or a row, and so may an error's message: neither is written.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        log = structlog.get_logger()
+        (log.error if record.levelno >= logging.ERROR else log.warning)(
+            "library.message",
+            library=record.name,
+            message=str(record.msg).splitlines()[0][:200],
+            **({} if error is None else {"error": type(error).__name__}),
+        )
 
 
 def get_logger() -> Any:

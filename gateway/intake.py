@@ -328,11 +328,13 @@ class Intake:
     async def watch(self) -> None:
         """Poll the log while the relay is silent, and let go of what nobody listens to, until cancelled."""
         was_degraded = False
+        # Nothing is wrong with a relay that was not heard yet, by a gateway that has just begun to listen.
+        may_worry_at = self._loop.time() + self._options.silence_seconds
         while True:
             await asyncio.sleep(self._options.poll_seconds)
             now = self._loop.time()
             degraded = self.is_degraded
-            if degraded != was_degraded:
+            if degraded != was_degraded and now >= may_worry_at:
                 _log.warning("intake.degraded" if degraded else "intake.restored")
                 was_degraded = degraded
             if degraded:

@@ -143,8 +143,9 @@ async def test_filters_are_equalities_with_alternatives_and_null(
 async def test_a_parameter_that_means_nothing_is_422_and_named(
     ana: httpx.AsyncClient, query: str, field: str
 ) -> None:
-    faults = problem(await ana.get(f"/api/leads?{query}"), 422, "invalid")["errors"]
-    assert [fault["field"] for fault in faults] == [field]
+    answer = problem(await ana.get(f"/api/leads?{query}"), 422, "invalid")
+    assert [fault["field"] for fault in answer["errors"]] == [field]
+    assert answer["detail"] == f"see errors for {field}"
 
 
 async def test_a_filter_given_twice_is_422(ana: httpx.AsyncClient) -> None:

@@ -86,6 +86,19 @@ async def test_without_the_database_it_is_not_ready_and_answers_503(
                     assert doomed.name not in response.text
 
 
+async def test_what_the_database_can_never_carry_out_is_not_called_unavailable(
+    api: Api, tenant: Tenant, owner: Connection
+) -> None:
+    """As after a migration that was made by halves: whoever tries again for ever would never hear of it."""
+    await owner.execute("ALTER FUNCTION write_mutations RENAME TO write_mutations_of_tomorrow")
+    try:
+        answer = await api.client(tenant).post("/api/leads", json={"name": "x"})
+    finally:
+        await owner.execute("ALTER FUNCTION write_mutations_of_tomorrow RENAME TO write_mutations")
+    assert problem(answer, 500, "internal")["error_id"]
+    assert (await api.client(tenant).post("/api/leads", json={"name": "x"})).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -7,6 +7,7 @@ import itertools
 import random
 
 import orjson
+import structlog
 
 from gateway.broker import Broker
 from gateway.broker import connect as connect_redis
@@ -82,6 +83,15 @@ async def test_a_relay_that_was_deposed_is_ignored(
         head = await gateway.relay.publish(tenant)
         await catch_up(socket, replica, head)
         assert [record["name"] for record in replica.records.values()] == ["L"]
+
+
+async def test_a_gateway_that_begins_does_not_call_itself_degraded(
+    servers: Servers, database: Database
+) -> None:
+    with structlog.testing.capture_logs() as events:
+        async with run_gateway(database, servers.redis_url, poll_seconds=0.0001) as gateway:
+            await wait_until(lambda: gateway.gateway.intake.is_fresh)
+    assert not [each for each in events if each["event"].startswith("intake.")]
 
 
 async def test_while_the_relay_is_silent_the_log_is_read_and_it_is_said(

@@ -1,6 +1,7 @@
 """Log lines: JSON, with a role, without secrets and without what is in records."""
 
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,9 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl"
 
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:
+    handlers = list(logging.getLogger().handlers)
     yield
+    logging.getLogger().handlers = handlers
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
@@ -62,6 +65,29 @@ def test_an_exception_is_logged_without_local_variables(capfdbinary: pytest.Capt
     assert b"ValueError" in line
     assert b"private words" not in line
     assert len(line.splitlines()) == 1
+
+
+def test_what_a_library_says_is_one_line_without_what_it_quotes(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    configure_logging("gateway")
+    configure_logging("gateway")
+    try:
+        raise OSError("private words")
+    except OSError:
+        logging.getLogger("asyncpg.pool").warning("no connection\nfor %s", "private words", exc_info=True)
+    logging.getLogger("asyncpg.pool").info("not shown")
+    [line] = capfdbinary.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert event.pop("at")
+    assert event == {
+        "event": "library.message",
+        "level": "warning",
+        "role": "gateway",
+        "library": "asyncpg.pool",
+        "message": "no connection",
+        "error": "OSError",
+    }
 
 
 def test_metrics_have_the_histogram_of_hops() -> None:
