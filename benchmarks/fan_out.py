@@ -2,7 +2,8 @@
 
 import asyncio
 
-from benchmarks.harness.live import Outcome, Work, run_live
+from benchmarks.harness.branchline import run_live
+from benchmarks.harness.live import Outcome, Work
 from benchmarks.harness.report import Report
 from benchmarks.harness.stack import Stack
 

@@ -3,7 +3,8 @@
 import asyncio
 import resource
 
-from benchmarks.harness.live import Work, run_live
+from benchmarks.harness.branchline import run_live
+from benchmarks.harness.live import Work
 from benchmarks.harness.report import Report
 from benchmarks.harness.stack import Stack
 

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from benchmarks.harness.live import Work, run_live
+from benchmarks.harness.branchline import run_live
+from benchmarks.harness.live import Work
 from benchmarks.harness.report import Report
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writing import Writing, run_writing

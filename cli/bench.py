@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
 def _suite(context: typer.Context) -> int:
     if context.invoked_subcommand is not None:
         return EXIT_OK
-    names = ("startup", "latency", "fan_out", "write_rate", "sync_rate", "idle_memory")
+    names = ("startup", "latency", "fan_out", "peers", "write_rate", "sync_rate", "idle_memory")
     return max(run([name]) for name in names)
 
 
@@ -159,6 +159,26 @@ def idle_memory(
         raise StartupError(complaint)
     with _stack(url) as stack:
         return benchmark.run(stack, sockets=sockets, seconds=seconds)
+
+
+@app.command()
+def peers(
+    url: Url = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Which peers; may be given several times. Without it all but the slow one, parse."),
+    ] = None,
+    seconds: Seconds = 6,
+) -> int:
+    """Branchline beside Socket.IO, Nchan, Node ws, FastAPI and others, on the same work (P1)."""
+    from benchmarks import versus as benchmark
+    from benchmarks.peers.catalogue import ALL
+
+    keys = only or [key for key in ALL if key != "parse"]
+    if unknown := [key for key in keys if key not in ALL]:
+        raise StartupError(f"expected peers among {', '.join(ALL)}, not {', '.join(unknown)}.")
+    with _stack(url) as stack:
+        return benchmark.run(stack, [ALL[key] for key in keys], seconds=seconds)
 
 
 @app.command()

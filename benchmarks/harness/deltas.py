@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import orjson
-
 _DUE = "due="
 
 
@@ -46,20 +44,16 @@ def read_delta(message: dict[str, Any]) -> Delta:
         from_offset=message["from"],
         to_offset=message["to"],
         offsets=tuple(change["offset"] for change in changes),
-        due_ns=tuple(_due_of(change) for change in changes),
+        due_ns=tuple(due_of(change["fields"]) for change in changes),
         records=tuple(_record_of(change) for change in changes),
         more=message.get("more", False),
         conflated=message.get("conflated", False),
     )
 
 
-def parse_delta(payload: bytes) -> Delta:
-    """Read the payload of a frame that holds a delta."""
-    return read_delta(orjson.loads(payload))
-
-
-def _due_of(change: dict[str, Any]) -> int:
-    notes = change["fields"].get("notes")
+def due_of(fields: dict[str, Any]) -> int:
+    """When the write of these fields was due; 0 if it was none of the benchmark's."""
+    notes = fields.get("notes")
     if not isinstance(notes, str) or not notes.startswith(_DUE):
         return 0
     return int(notes[len(_DUE) : len(_DUE) + 20])

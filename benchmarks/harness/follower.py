@@ -8,28 +8,14 @@ are decoded for it alone, and it goes back to comparing as soon as their ways me
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import orjson
 
 from benchmarks.harness import frames
-from benchmarks.harness.deltas import Delta, parse_delta
+from benchmarks.harness.deltas import Delta
+from benchmarks.harness.dialect import Dialect, Ticket, Told
 from benchmarks.harness.latencies import Latencies
 from benchmarks.harness.reference import Reference
 
-_DELTA = b'{"type":"delta"'
 _MOST_PROBLEMS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """Who a subscriber is and what it asks for. `since` None asks for a snapshot."""
-
-    token: str
-    client_id: str
-    topic: str
-    since: str | None = "now"
 
 
 class Follower:
@@ -40,20 +26,22 @@ class Follower:
     """
 
     __slots__ = (
-        "_at", "_frame", "_head", "_heads", "_joined", "_next_end", "_position", "_ranges", "_reference", "_rest",
-        "_send", "_since_frame", "_ticket", "bytes_in", "chunks", "conflated", "is_joined", "latencies",
+        "_at", "_dialect", "_frame", "_head", "_heads", "_joined", "_next_end", "_position", "_ranges", "_reference",
+        "_rest", "_send", "_since_frame", "_ticket", "bytes_in", "chunks", "conflated", "is_joined", "latencies",
         "problems", "repeated", "snapshot_records", "start",
     )  # fmt: skip
 
     def __init__(
         self,
         reference: Reference,
+        dialect: Dialect,
         ticket: Ticket,
         send: Callable[[bytes], None],
         joined: Callable[[], None],
         latencies: Latencies | None = None,
     ) -> None:
         self._reference = reference
+        self._dialect = dialect
         self._ticket = ticket
         self._send = send
         self._joined = joined
@@ -93,13 +81,8 @@ class Follower:
         return shared + sum(map(len, self._ranges))
 
     def begin(self) -> None:
-        """Sign in; the socket is open."""
-        message = {
-            "type": "authenticate",
-            "token": self._ticket.token,
-            "client_id": self._ticket.client_id,
-        }
-        self._send(frames.client_frame(frames.TEXT, orjson.dumps(message)))
+        """Sign in: the socket is open."""
+        self._take(self._dialect.begin(self._ticket))
 
     def receive(self, data: bytes, now_ns: int) -> None:
         """Take what came from the server. Raises FrameError if it is no frame that this client understands."""
@@ -184,13 +167,14 @@ class Follower:
         reference = self._reference
         if self._frame >= 0 and reference.holds(self._frame, frame):
             self._share(self._frame, now_ns)
-        elif payload.startswith(_DELTA):
-            delta = parse_delta(payload)
-            if not self._meet(frame, delta, now_ns):
-                self._detach()
-                self._take_alone(delta, now_ns)
-        else:
-            self._message(orjson.loads(payload))
+            return
+        match self._dialect.read(payload, self._ticket):
+            case Delta() as delta:
+                if not self._meet(frame, delta, now_ns):
+                    self._detach()
+                    self._take_alone(delta, now_ns)
+            case Told() as told:
+                self._take(told)
 
     def _meet(self, frame: bytes, delta: Delta, now_ns: int) -> bool:
         """Go on in the reference with this delta, if it is the next there or belongs at its end."""
@@ -242,31 +226,21 @@ class Follower:
             self._note(f"{repeated} changes up to offset {known} came again")
         self.conflated += delta.conflated
 
-    def _message(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "ready":
-                ask: dict[str, Any] = {"type": "subscribe", "id": 1, "topic": self._ticket.topic}
-                if self._ticket.since is not None:
-                    ask["since"] = self._ticket.since
-                self._send(frames.client_frame(frames.TEXT, orjson.dumps(ask)))
-            case "subscribed":
-                self.start = self._position = message["offset"]
-                self._join(after_snapshot=message["mode"] == "snapshot")
-            case "snapshot":
-                self.snapshot_records += len(message["records"])
-                if message["last"]:
-                    self._join(after_snapshot=False)
-            case "head":
-                self._head = message["offset"]
-                if self._frame >= 0:
-                    self._heads.append((self._frame, self._head))
-            case other:
-                self._note(f"a message {other!r}: {message}")
-
-    def _join(self, *, after_snapshot: bool) -> None:
-        if not after_snapshot and not self.is_joined:
+    def _take(self, told: Told) -> None:
+        if told.start is not None:
+            self.start = self._position = told.start
+        if told.head is not None:
+            self._head = told.head
+            if self._frame >= 0:
+                self._heads.append((self._frame, self._head))
+        if told.problem is not None:
+            self._note(told.problem)
+        self.snapshot_records += told.records
+        if told.joined and not self.is_joined:
             self.is_joined = True
             self._joined()
+        if told.reply is not None:
+            self._send(frames.client_frame(frames.TEXT, told.reply))
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == frames.PING:

@@ -27,12 +27,13 @@ class Head:
     end: int
 
 
-def upgrade_request(host: str, path: str) -> bytes:
-    """The HTTP request that opens a socket with subprotocol `branchline.v1`."""
+def upgrade_request(host: str, path: str, subprotocol: str | None) -> bytes:
+    """The HTTP request that opens a socket with this subprotocol."""
+    asks = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     return (
         f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {_KEY.decode()}\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: branchline.v1\r\n\r\n"
+        f"{asks}\r\n"
     ).encode()
 
 

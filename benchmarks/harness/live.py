@@ -3,19 +3,14 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
-import asyncpg
-import orjson
-
-from benchmarks.harness.accounting import Usage, list_processes, read_memory, read_usage
+from benchmarks.harness.accounting import Usage, read_memory, read_usage
 from benchmarks.harness.child import Child, Effort
-from benchmarks.harness.hops import read_hops
+from benchmarks.harness.hops import Hops
 from benchmarks.harness.latencies import Histogram
-from benchmarks.harness.people import Connection, Organization, create_organization
-from benchmarks.harness.stack import Stack
 from benchmarks.harness.subscribers import (
     TIMED_PER_SECOND,
     Counts,
@@ -25,18 +20,19 @@ from benchmarks.harness.subscribers import (
     run_subscribers,
 )
 from benchmarks.harness.writers import Writes, Written, run_writers
-from core.queries import load
-
-_queries = load("benchmarks.harness")
 
 LEAD_TIME_SECONDS = 0.5
 DRAIN_SECONDS = 30.0
-WRITERS = 32
+FLAT_OUT_GUESS = 300
+"""Writes a second that flat out may come to, for what the load client takes on itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be carried: so many subscribers to all leads of one organisation, and so many writes a second."""
+    """What is to be carried: so many subscribers to all leads of one organisation, and so many writes a second.
+
+    `writes_per_second` 0: as many as go through, by `connections` that each wait for their answer.
+    """
 
     subscribers: int
     writes_per_second: float
@@ -44,9 +40,20 @@ class Work:
     warm_up_seconds: float = 3.0
     record_bytes: int = 256
     topic: str = "leads"
+    connections: int = 16
+
+    @property
+    def label(self) -> str:
+        """Short, for tables."""
+        return (
+            f"{self.subscribers:,} × {self.writes_per_second:g}"
+            if self.writes_per_second
+            else f"{self.subscribers:,} × flat out"
+        )
 
     def __str__(self) -> str:
-        return f"{self.subscribers:,} subscribers × {self.writes_per_second:g} writes/s, {self.seconds:g} s"
+        rate = f"{self.writes_per_second:g} writes/s" if self.writes_per_second else "flat out"
+        return f"{self.subscribers:,} subscribers × {rate}, {self.seconds:g} s"
 
 
 @dataclass(slots=True)
@@ -54,11 +61,12 @@ class Outcome:
     """What came of it. `invalid` says why the run has no figure; `caveats` what else a reader should know.
 
     `delivery` runs from a write's due time to its arrival at a subscriber, `write` to the API's answer. `usage` and
-    `counts` are of the same stretch of time: the measured writes until the last of them was delivered.
-    `gateway_bytes` is by how much the gateways' own memory grew while the subscribers came, `hops_ms` the mean from
-    the commit to each hop.
+    `counts` are of the same stretch of time: the measured writes until the last of them was delivered, which took
+    `elapsed_seconds`. `gateway_bytes` is by how much the gateways' own memory grew while the subscribers came,
+    `hops_ms` the mean from the commit to each hop.
     """
 
+    subject: str
     work: Work
     delivery: Histogram
     write: Histogram
@@ -70,6 +78,7 @@ class Outcome:
     subscriber_effort: Effort
     writer_effort: Effort
     gateway_bytes: int = 0
+    elapsed_seconds: float = 0.0
     hops_ms: dict[str, float] = field(default_factory=dict)
     conflated: int = 0
     invalid: list[str] = field(default_factory=list)
@@ -77,8 +86,14 @@ class Outcome:
 
     @property
     def writes_per_second(self) -> float:
-        """Writes that were due in the measured time and acknowledged."""
-        return self.written.measured / self.work.seconds
+        """Writes that were due in the measured time and acknowledged, over the time that this took."""
+        took = self.written.seconds - self.work.warm_up_seconds - LEAD_TIME_SECONDS
+        return self.written.measured / max(self.work.seconds, took)
+
+    @property
+    def deliveries_per_second(self) -> float:
+        """Over the time until the last one came: a system that falls behind is not credited for what it owes."""
+        return self.counts.deliveries / max(self.elapsed_seconds, self.work.seconds)
 
     @property
     def cpu_us_per_delivery(self) -> float:
@@ -98,13 +113,14 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """For the result file."""
         return {
+            "subject": self.subject,
             "work": {name: getattr(self.work, name) for name in self.work.__slots__},
             "delivery_ms": self.delivery.summary(),
             "write_ms": self.write.summary(),
             "lateness_ms": self.lateness.summary(),
             "writes_per_second": round(self.writes_per_second, 1),
             "deliveries": self.counts.deliveries,
-            "deliveries_per_second": round(self.counts.deliveries / self.work.seconds),
+            "deliveries_per_second": round(self.deliveries_per_second),
             "bytes_per_delivery": round(self.bytes_per_delivery),
             "cpu_us_per_delivery": round(self.cpu_us_per_delivery, 2),
             "join_seconds": round(self.joined.seconds, 2),
@@ -127,76 +143,85 @@ class Outcome:
         }
 
 
-async def run_live(stack: Stack, work: Work) -> Outcome:
-    """Carry the work through the stack and measure it. Raises ChildError if the load client itself fails."""
-    owner: Connection = await asyncpg.connect(stack.owner_database_url)
+class Subject(Protocol):
+    """What is measured: Branchline, or another system that carries the same work."""
+
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+
+    def processes(self) -> dict[str, int]:
+        """Its processes that run at the moment, by name."""
+
+    async def prepare(self, work: Work) -> tuple[Subscribers, Writes]:
+        """Make what the work needs; what the load client is to do, the times of the writes still 0."""
+
+    async def fetch_offsets(self, written: Written) -> list[int]:
+        """The offsets of all changes that each subscriber should have been sent."""
+
+    async def find_faults(self, written: Written, verified: Verified) -> list[str]:
+        """What is not as the writers and the subscribers say."""
+
+    async def read_hops(self) -> Hops:
+        """How long changes have taken to each hop so far."""
+
+
+async def run_subject(subject: Subject, work: Work) -> Outcome:
+    """Have the work carried and measure it. Raises ChildError if the load client itself fails."""
     children: list[Child] = []
     try:
-        people = max(work.subscribers, WRITERS)
-        organization = await create_organization(owner, stack.signing_key, people)
-        time_each = max(1, ceil(work.subscribers * work.writes_per_second / TIMED_PER_SECOND))
-        tickets = organization.tickets(work.subscribers, work.topic)
-        memory = read_gateway_memory(stack)
-        plan = Subscribers((stack.gateway_url,), (tickets,), time_each)
-        children.append(subscribers := Child("load: subscribers", run_subscribers, plan))
+        listen, write = await subject.prepare(work)
+        memory = read_gateway_memory(subject.processes())
+        children.append(subscribers := Child("load: subscribers", run_subscribers, listen))
         children.append(writers := Child("load: writers", run_writers, None))
         joined: Joined = await subscribers.ask("joined")
-        memory = read_gateway_memory(stack) - memory
-        outcome = await _measure(stack, work, owner, organization, subscribers, writers, joined)
+        memory = read_gateway_memory(subject.processes()) - memory
+        outcome = await _measure(subject, work, write, subscribers, writers, joined)
         outcome.gateway_bytes = memory
         return outcome
     finally:
         for child in children:
             child.stop()
-        await owner.close()
 
 
-def read_gateway_memory(stack: Stack) -> int:
-    """Bytes that the gateways hold for themselves."""
-    processes = list_processes(stack.home, stack.up_pid)
+def time_each(work: Work) -> int:
+    """At every how many-th socket arrivals are timed, so that the load client is not the limit."""
+    writes_per_second = work.writes_per_second or FLAT_OUT_GUESS
+    return max(1, ceil(work.subscribers * writes_per_second / TIMED_PER_SECOND))
+
+
+def read_gateway_memory(processes: Mapping[str, int]) -> int:
+    """Bytes that the processes that hold sockets have for themselves."""
     return sum(read_memory(pid) for name, pid in processes.items() if name.startswith("gateway"))
 
 
 async def _measure(
-    stack: Stack,
-    work: Work,
-    owner: Connection,
-    organization: Organization,
-    subscribers: Child,
-    writers: Child,
-    joined: Joined,
+    subject: Subject, work: Work, write: Writes, subscribers: Child, writers: Child, joined: Joined
 ) -> Outcome:
-    processes = list_processes(stack.home, stack.up_pid)
-    processes |= {child.name: child.pid for child in (subscribers, writers)}
+    processes = subject.processes() | {child.name: child.pid for child in (subscribers, writers)}
     from_ns = time.monotonic_ns() + int(LEAD_TIME_SECONDS * 1e9)
     measured_ns = from_ns + int(work.warm_up_seconds * 1e9)
     until_ns = measured_ns + int(work.seconds * 1e9)
     await subscribers.ask("time_from", measured_ns)
-    plan = Writes(
-        stack.api_url,
-        organization.writers(WRITERS),
-        work.writes_per_second,
-        from_ns,
-        until_ns,
-        measured_ns,
-        record_bytes=work.record_bytes,
-    )
+    plan = replace(write, from_ns=from_ns, until_ns=until_ns, measured_ns=measured_ns)
     seconds = work.warm_up_seconds + work.seconds + 120
     writing = asyncio.create_task(writers.ask("write", plan, seconds=seconds))
     await asyncio.sleep((measured_ns - time.monotonic_ns()) / 1e9)
     await subscribers.ask("mark")
-    usage, counts, hops = read_usage(processes), await subscribers.ask("counts"), await read_hops(stack)
+    usage, counts, hops = read_usage(processes), await subscribers.ask("counts"), await subject.read_hops()
     written: Written = await writing
-    offsets = [row["log_offset"] for row in await owner.fetch(_queries.fetch_offsets, organization.id)]
+    offsets = await subject.fetch_offsets(written)
     await subscribers.ask("reach", ([offsets[-1] if offsets else 0], DRAIN_SECONDS))
     used = read_usage(processes).since(usage)
-    replaced = find_replaced(processes, list_processes(stack.home, stack.up_pid))
+    elapsed = (time.monotonic_ns() - measured_ns) / 1e9
+    replaced = find_replaced(processes, subject.processes())
     came = _difference(await subscribers.ask("counts"), counts)
     effort = await subscribers.ask("effort")
     verified: Verified = await subscribers.ask("verify", [offsets])
     assert written.latencies is not None
     assert written.lateness is not None
     outcome = Outcome(
+        subject=subject.name,
         work=work,
         delivery=verified.arrivals.histogram(),
         write=written.latencies.histogram(),
@@ -207,39 +232,22 @@ async def _measure(
         usage=used,
         subscriber_effort=effort,
         writer_effort=written.effort,
-        hops_ms=(await read_hops(stack)).means_ms(hops),
+        elapsed_seconds=elapsed,
+        hops_ms=(await subject.read_hops()).means_ms(hops),
         conflated=verified.conflated,
     )
-    outcome.invalid = await find_faults(owner, organization, written, verified)
-    outcome.caveats = [*replaced, *list_caveats(outcome, stack)]
+    outcome.invalid = find_faults(written, verified) + await subject.find_faults(written, verified)
+    outcome.caveats = [*replaced, *list_caveats(outcome)]
     return outcome
 
 
-async def find_faults(
-    owner: Connection, organization: Organization, written: Written, verified: Verified
-) -> list[str]:
-    """Why a run has no figure: something was lost, doubled, out of order, refused, or not as PostgreSQL has it."""
+def find_faults(written: Written, verified: Verified) -> list[str]:
+    """Why a run has no figure, whatever was measured: something was lost, doubled, out of order, or refused."""
     faults = [f"subscribers: {problem}" for problem in verified.problems]
     if verified.faulty:
-        faults.append(f"{verified.faulty} subscribers were not sent exactly what PostgreSQL has")
+        faults.append(f"{verified.faulty} subscribers were not sent exactly what was written")
     faults += [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
-    faults += [f"a failed write: {error}" for error in written.errors[:2]]
-    bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
-    assert bounds is not None
-    if (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
-        faults.append(
-            f"the log has {bounds['changes']} changes from {bounds['lowest']} to {bounds['highest']} (I1)"
-        )
-    rows = await owner.fetch(_queries.fetch_records, organization.id)
-    stored = {str(row["id"]): orjson.loads(row["record"]) for row in rows}
-    missing = sum(1 for record_id in written.record_ids if record_id not in stored)
-    if missing:
-        faults.append(f"{missing} acknowledged writes are not in PostgreSQL")
-    for records in verified.records:
-        if records != stored:
-            different = sum(1 for key in {*records, *stored} if records.get(key) != stored.get(key))
-            faults.append(f"{different} of {len(stored)} records are not what the deltas add up to")
-    return faults
+    return faults + [f"a failed write: {error}" for error in written.errors[:2]]
 
 
 def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
@@ -251,7 +259,7 @@ def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[s
     ]
 
 
-def list_caveats(outcome: Outcome, stack: Stack) -> list[str]:
+def list_caveats(outcome: Outcome) -> list[str]:
     """What a reader of the figure should know."""
     found = []
     if outcome.subscriber_effort.is_limit:
@@ -265,8 +273,6 @@ def list_caveats(outcome: Outcome, stack: Stack) -> list[str]:
         found.append(f"other programs used {outcome.usage.others_share:.0%} of the machine meanwhile")
     if outcome.conflated:
         found.append(f"{outcome.conflated} deltas were conflated")
-    if not stack.lifted:
-        found.append("limits were not lifted")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import asyncpg
 import uuid_utils
 
-from benchmarks.harness.follower import Ticket
+from benchmarks.harness.dialect import Ticket
 from benchmarks.harness.writers import Writer
 from core.queries import load
 from core.tokens import Tokens

@@ -43,6 +43,7 @@ class Report:
     runs: dict[str, Any] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
     durability: dict[str, str] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     _begun: float = field(default_factory=time.time)
@@ -77,6 +78,17 @@ class Report:
         for line in describe(outcome):
             self.say(line)
         self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
+
+    def add_peer(self, label: str, outcome: Outcome) -> None:
+        """Keep and print the outcome of another system. Its faults are its own: they spoil its figure, not the run."""
+        valid = list(self.invalid)
+        self.add(label, outcome)
+        self.invalid = valid
+
+    def note_absent(self, name: str, reason: str) -> None:
+        """Say and keep that a peer could not be measured, and why."""
+        self.absent[name] = reason
+        self.say(f"  ABSENT: {name}: {reason}")
 
     def add_writing(self, label: str, outcome: WritingOutcome) -> None:
         """Keep and print the outcome of a run of writes alone."""
@@ -123,34 +135,36 @@ class Report:
             "verdicts": [{"target": v.target, "met": v.met, "figures": v.figures} for v in self.verdicts],
             "machine": read_machine().as_dict(),
             "durability": self.durability,
+            "absent": self.absent,
             "runs": self.runs,
         }
 
 
 def describe(outcome: Outcome) -> list[str]:
     """The outcome of a run, for a person. An invalid one has no figures."""
-    lines = [f"{outcome.work}:"]
+    lines = [f"{outcome.subject}, {outcome.work}:"]
     if outcome.invalid:
         return [*lines, "  INVALID: no figure", *(f"    {fault}" for fault in outcome.invalid)]
     counts = outcome.counts
-    per_second = counts.deliveries / outcome.work.seconds
     a_read = counts.deliveries / max(counts.chunks, 1)
     lines += [
         f"  delivery  {outcome.delivery}",
         f"  write     {outcome.write}",
-        f"  {outcome.writes_per_second:,.0f} writes/s done, {per_second:,.0f} deliveries/s, "
+        f"  {outcome.writes_per_second:,.0f} writes/s done, {outcome.deliveries_per_second:,.0f} deliveries/s, "
         f"{outcome.bytes_per_delivery:,.0f} bytes a delivery, {a_read:.1f} deliveries a read; "
         "every delivery came, in order, once",
         f"  CPU {outcome.cpu_us_per_delivery:.1f} µs a delivery: {describe_usage(outcome)}",
-        "  from commit, mean ms: "
-        + ", ".join(
-            f"{hop} {mean:.1f}" for hop, mean in sorted(outcome.hops_ms.items(), key=lambda pair: pair[1])
-        ),
+        *_describe_hops(outcome),
         f"  load client {outcome.usage.load:.1f} s of CPU, timers {outcome.subscriber_effort.lag_p99_ms:.1f} ms late "
         f"(p99); requests {outcome.lateness.percentile_ms(99):.1f} ms late (p99); "
         f"machine {outcome.usage.busy_share:.0%} busy",
     ]
     return [*lines, *(f"  note: {caveat}" for caveat in outcome.caveats)]
+
+
+def _describe_hops(outcome: Outcome) -> list[str]:
+    hops = sorted(outcome.hops_ms.items(), key=lambda pair: pair[1])
+    return ["  from commit, mean ms: " + ", ".join(f"{hop} {mean:.1f}" for hop, mean in hops)] if hops else []
 
 
 def describe_usage(outcome: Outcome) -> str:

@@ -243,9 +243,12 @@ def due_times(per_second: float, from_ns: int, until_ns: int) -> Sequence[int]:
     return [from_ns + int(number * 1e9 / per_second) for number in range(count)]
 
 
-def request_head(method: str, path: str, host: str, token: str) -> bytes:
+def request_head(
+    method: str, path: str, host: str, token: str, headers: Sequence[tuple[str, str]] = ()
+) -> bytes:
     """The head of a JSON request, up to the number of bytes of its body."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return (
-        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{more}"
         "Content-Type: application/json\r\nContent-Length: "
     ).encode()

@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from benchmarks.harness.child import Answer
-from benchmarks.harness.follower import Follower, Ticket
+from benchmarks.harness.dialect import BranchlineDialect, Dialect, Ticket
+from benchmarks.harness.follower import Follower
 from benchmarks.harness.frames import FrameError, check_upgrade, upgrade_request
 from benchmarks.harness.latencies import Counted, Latencies
 from benchmarks.harness.reference import Reference
@@ -32,6 +33,7 @@ class Subscribers:
     gateway_urls: tuple[str, ...]
     groups: tuple[tuple[Ticket, ...], ...]
     time_each: int = 1
+    dialect: Callable[[], Dialect] = BranchlineDialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,26 @@ class Verified:
 class Subscriber(asyncio.Protocol):
     """One socket: the handshake here, everything after it in its follower."""
 
-    __slots__ = ("_answer", "_host", "_is_open", "_path", "_transport", "follower", "lost")
+    __slots__ = ("_answer", "_dialect", "_host", "_is_open", "_path", "_transport", "follower", "lost")
 
     def __init__(self, url: str, group: "Group", ticket: Ticket, latencies: Latencies | None) -> None:
         parts = urlsplit(url)
-        self._host, self._path = parts.netloc, parts.path
+        self._host = parts.netloc
+        self._path = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._dialect = group.dialect
         self._answer = b""
         self._is_open = False
         self._transport: asyncio.Transport | None = None
-        self.follower = Follower(group.reference, ticket, self._send, group.note_joined, latencies)
+        self.follower = Follower(
+            group.reference, group.dialect, ticket, self._send, group.note_joined, latencies
+        )
         self.lost: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         # No isinstance: those of uvloop are registered nowhere.
         self._transport = cast(asyncio.Transport, transport)
-        self._send(upgrade_request(self._host, self._path))
+        self._send(upgrade_request(self._host, self._path, self._dialect.subprotocol))
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came."""
@@ -126,7 +132,8 @@ class Subscriber(asyncio.Protocol):
 class Group:
     """Subscribers that should be sent the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self.reference = Reference()
         self.subscribers: list[Subscriber] = []
         self.joined = 0
@@ -141,7 +148,7 @@ class Swarm:
 
     def __init__(self, plan: Subscribers) -> None:
         self._plan = plan
-        self._groups = [Group() for _ in plan.groups]
+        self._groups = [Group(plan.dialect()) for _ in plan.groups]
         self._latencies = Latencies()
         self._started = time.monotonic()
 
@@ -176,15 +183,23 @@ class Swarm:
             )
             # Until it is subscribed, so that a storm of sign-ins is not what is measured.
             await self._wait_until(
-                lambda: subscriber.follower.is_joined or subscriber.lost is not None,
+                lambda: (
+                    subscriber.follower.is_joined
+                    or subscriber.lost is not None
+                    or subscriber.follower.problems != []
+                ),
                 _JOIN_SECONDS,
-                "is not subscribed",
+                "are not subscribed",
             )
 
     def _all_joined(self) -> bool:
         for subscriber in self.sockets:
-            if subscriber.lost is not None:
-                raise ConnectionError(f"{subscriber.lost}; {'; '.join(subscriber.follower.problems)}")
+            if subscriber.lost is not None or (
+                subscriber.follower.problems and not subscriber.follower.is_joined
+            ):
+                raise ConnectionError(
+                    "; ".join([subscriber.lost or "not subscribed", *subscriber.follower.problems])
+                )
         return all(group.joined == len(group.subscribers) for group in self._groups)
 
     async def joined(self, _: object) -> Joined:

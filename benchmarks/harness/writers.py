@@ -37,12 +37,15 @@ class Writes:
     api_url: str
     writers: tuple[Writer, ...]
     per_second: float
-    from_ns: int
-    until_ns: int
+    from_ns: int = 0
+    until_ns: int = 0
     measured_ns: int = 0
     record_bytes: int = 256
     bad_each: int = 0
     connections: int = 256
+    path: str = "/api/leads"
+    headers: tuple[tuple[str, str], ...] = ()
+    id_field: str = "id"
 
 
 @dataclass(slots=True)
@@ -86,8 +89,8 @@ class _Write:
         index = self._number % len(heads)
         status = "nonsense" if self._is_bad else "new"
         start = (
-            f'{{"id":"{self._record_id}","branch_id":"{plan.writers[index].branch_id}","name":"Lead {self._number}",'
-            f'"status":"{status}","notes":"{mark_due(self.due_ns)} '
+            f'{{"{plan.id_field}":"{self._record_id}","branch_id":"{plan.writers[index].branch_id}",'
+            f'"name":"Lead {self._number}","status":"{status}","notes":"{mark_due(self.due_ns)} '
         )
         body = (start + "x" * max(plan.record_bytes - len(start) - 2, 0) + '"}').encode()
         return b"%b%d\r\n\r\n%b" % (heads[index], len(body), body)
@@ -118,7 +121,9 @@ class _Score:
     def __init__(self, plan: Writes) -> None:
         self.plan = plan
         host = urlsplit(plan.api_url).netloc
-        self.heads = [request_head("POST", "/api/leads", host, writer.token) for writer in plan.writers]
+        self.heads = [
+            request_head("POST", plan.path, host, writer.token, plan.headers) for writer in plan.writers
+        ]
         self.latencies = Latencies(plan.measured_ns)
         self.written = Written()
 

@@ -53,7 +53,7 @@ async def test_one_that_does_not_begin_says_why() -> None:
 async def test_one_that_does_not_answer_is_given_up(child: Child) -> None:
     await child.ask("repeat", 1)
     with pytest.raises(ChildError, match="did not answer"):
-        await child.ask("repeat", 1, seconds=0)
+        await child.ask("never", seconds=0)
 
 
 async def test_a_question_ends_with_the_process(child: Child) -> None:

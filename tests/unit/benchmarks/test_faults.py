@@ -6,8 +6,10 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from benchmarks.harness import live
+from benchmarks.harness.branchline import find_faults
 from benchmarks.harness.latencies import Latencies
-from benchmarks.harness.live import find_faults, find_replaced
+from benchmarks.harness.live import find_replaced
 from benchmarks.harness.people import Connection, Organization
 from benchmarks.harness.subscribers import Verified
 from benchmarks.harness.writers import Written
@@ -39,12 +41,10 @@ async def faults(
         "arrivals": Latencies().counted(),
         "records": [STORED],
     }
-    return await find_faults(
-        cast(Connection, database or Database()),
-        Organization("o", "b", ()),
-        written or Written(record_ids=["a", "b"]),
-        Verified(**(fine | verified)),
-    )
+    written, came = written or Written(record_ids=["a", "b"]), Verified(**(fine | verified))
+    owner = cast(Connection, database or Database())
+    stored = await find_faults(owner, Organization("o", "b", ()), written, came)
+    return live.find_faults(written, came) + stored
 
 
 async def test_a_run_without_faults_has_none() -> None:

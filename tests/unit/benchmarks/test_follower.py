@@ -9,7 +9,8 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from benchmarks.harness.deltas import mark_due
-from benchmarks.harness.follower import Follower, Ticket
+from benchmarks.harness.dialect import BranchlineDialect, Ticket
+from benchmarks.harness.follower import Follower
 from benchmarks.harness.latencies import Latencies
 from benchmarks.harness.reference import Reference
 from core.protocol import downstream
@@ -61,7 +62,12 @@ class Client:
         self.joined = 0
         self.latencies = Latencies()
         self.follower = Follower(
-            self.reference, Ticket("token", "client", "leads"), self.sent.append, self._join, self.latencies
+            self.reference,
+            BranchlineDialect(),
+            Ticket("token", "client", "leads"),
+            self.sent.append,
+            self._join,
+            self.latencies,
         )
         self.follower.begin()
         self.feed(frame(orjson.dumps({"type": "ready"})))

@@ -22,7 +22,7 @@ SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 300_000]
 def accepted() -> tuple[ServerProtocol, bytes]:
     """A server that was asked for an upgrade, and the head of its answer."""
     server = ServerProtocol(subprotocols=[Subprotocol("branchline.v1")], max_size=None)
-    server.receive_data(upgrade_request("localhost:1", "/ws"))
+    server.receive_data(upgrade_request("localhost:1", "/ws", "branchline.v1"))
     (request,) = server.events_received()
     assert isinstance(request, Request)
     server.send_response(server.accept(request))

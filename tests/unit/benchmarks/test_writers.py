@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 
@@ -50,7 +51,7 @@ async def serving(api: Api) -> AsyncIterator[str]:
                 await asyncio.sleep(0.01)
 
 
-def plan(url: str, per_second: float, seconds: float, **more: int) -> Writes:
+def plan(url: str, per_second: float, seconds: float, **more: Any) -> Writes:
     now = time.monotonic_ns()
     return Writes(url, (Writer("t", "branch"),), per_second, now, now + int(seconds * 1e9), **more)
 

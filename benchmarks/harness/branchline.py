@@ -1,0 +1,98 @@
+"""Branchline itself as what is measured: an organisation of its own, and PostgreSQL as the judge."""
+
+import asyncpg
+import orjson
+
+from benchmarks.harness.accounting import list_processes
+from benchmarks.harness.hops import Hops, read_hops
+from benchmarks.harness.live import Outcome, Work, run_subject, time_each
+from benchmarks.harness.people import Connection, Organization, create_organization
+from benchmarks.harness.stack import Stack
+from benchmarks.harness.subscribers import Subscribers, Verified
+from benchmarks.harness.writers import Writes, Written
+from core.queries import load
+
+_queries = load("benchmarks.harness")
+
+NAME = "Branchline"
+WRITERS = 32
+
+
+class Branchline:
+    """A stack that carries a work in an organisation of its own."""
+
+    name = NAME
+
+    def __init__(self, stack: Stack, owner: Connection) -> None:
+        self._stack = stack
+        self._owner = owner
+        self.organization: Organization | None = None
+
+    def processes(self) -> dict[str, int]:
+        """Those of the stack."""
+        return list_processes(self._stack.home, self._stack.up_pid)
+
+    async def prepare(self, work: Work) -> tuple[Subscribers, Writes]:
+        """Make the organisation and its people."""
+        people = max(work.subscribers, WRITERS)
+        organization = await create_organization(self._owner, self._stack.signing_key, people)
+        self.organization = organization
+        tickets = organization.tickets(work.subscribers, work.topic)
+        listen = Subscribers((self._stack.gateway_url,), (tickets,), time_each(work))
+        return listen, Writes(
+            self._stack.api_url,
+            organization.writers(WRITERS),
+            work.writes_per_second,
+            record_bytes=work.record_bytes,
+            connections=256 if work.writes_per_second else work.connections,
+        )
+
+    async def fetch_offsets(self, written: Written) -> list[int]:
+        """Those of the leads in the log."""
+        assert self.organization is not None
+        rows = await self._owner.fetch(_queries.fetch_offsets, self.organization.id)
+        return [row["log_offset"] for row in rows]
+
+    async def find_faults(self, written: Written, verified: Verified) -> list[str]:
+        """Hold what the subscribers have against PostgreSQL."""
+        assert self.organization is not None
+        return await find_faults(self._owner, self.organization, written, verified)
+
+    async def read_hops(self) -> Hops:
+        """From the processes' own metrics."""
+        return await read_hops(self._stack)
+
+
+async def run_live(stack: Stack, work: Work) -> Outcome:
+    """Have Branchline carry the work, and measure it. Raises ChildError if the load client itself fails."""
+    owner: Connection = await asyncpg.connect(stack.owner_database_url)
+    try:
+        outcome = await run_subject(Branchline(stack, owner), work)
+        if not stack.lifted:
+            outcome.caveats.append("limits were not lifted")
+        return outcome
+    finally:
+        await owner.close()
+
+
+async def find_faults(
+    owner: Connection, organization: Organization, written: Written, verified: Verified
+) -> list[str]:
+    """Why a run has no figure: PostgreSQL's log has a gap, or its rows are not what was acknowledged or delivered."""
+    faults = []
+    bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
+    assert bounds is not None
+    if (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
+        faults.append(
+            f"the log has {bounds['changes']} changes from {bounds['lowest']} to {bounds['highest']} (I1)"
+        )
+    rows = await owner.fetch(_queries.fetch_records, organization.id)
+    stored = {str(row["id"]): orjson.loads(row["record"]) for row in rows}
+    missing = sum(1 for record_id in written.record_ids if record_id not in stored)
+    if missing:
+        faults.append(f"{missing} acknowledged writes are not in PostgreSQL")
+    for records in verified.records:
+        if records != stored:
+            different = sum(1 for key in {*records, *stored} if records.get(key) != stored.get(key))
+            faults.append(f"{different} of {len(stored)} records are not what the deltas add up to")
+    return faults

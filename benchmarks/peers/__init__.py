@@ -1,0 +1,1 @@
+"""Other systems that carry the same work, to measure beside: each small, with its documented best settings."""
