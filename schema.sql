@@ -638,10 +638,10 @@ $$;
 
 -- Merges one mutation's fields into a record, each field for itself: the greater clock wins, an equal one is the same
 -- write. `lost` lists fields beaten by a later write of another value; `overwrote` lists values that this write replaces
--- though their authors wrote them at a version that this writer had not seen.
+-- though their authors wrote them at a version that this writer had not seen. Always one row; as a set it is inlined.
 CREATE FUNCTION merge_fields(
   p_record jsonb, p_clocks jsonb, p_fields jsonb, p_clock text, p_base_version bigint, p_author uuid, p_version bigint
-) RETURNS field_merge LANGUAGE sql IMMUTABLE AS $$
+) RETURNS SETOF field_merge LANGUAGE sql IMMUTABLE ROWS 1 AS $$
   SELECT
     coalesce(jsonb_object_agg(f.key, f.value) FILTER (WHERE won), '{}'),
     jsonb_agg(jsonb_build_object('field', f.key, 'mine', f.value, 'theirs', p_record -> f.key,
@@ -959,6 +959,7 @@ DECLARE
   v_ids uuid[] := ARRAY(SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e);
   v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_result mutation_result;
   v_revives boolean; v_has_graves boolean;
+  v_wants_records boolean := p_mutations @? '$[*].want_record ? (@ == true)';
 BEGIN
   -- All rows first and in one order, so that two batches cannot deadlock; then, for inserts, the graves. Whoever deletes or
   -- revives one of these records at this moment is waited for.
@@ -986,7 +987,7 @@ BEGIN
       FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, generated.%9$I() || j.values) r
       WHERE j.verdict = 'write' ORDER BY j.id
       ON CONFLICT (organization_id, id) DO NOTHING
-      RETURNING t.id, t.version, %17$s AS record)
+      RETURNING t.id, t.version, CASE WHEN v_wants_records THEN %17$s END AS record)
     SELECT j.ordinal, CASE WHEN i.id IS NOT NULL THEN 'applied' ELSE 'rejected' END, i.version, CASE WHEN i.id IS NULL THEN j.clock ELSE j.effective END,
       CASE WHEN j.want_record THEN i.record END, NULL::jsonb,
       CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
@@ -1014,17 +1015,19 @@ BEGIN
     FOR v_result IN
       WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'update'),
       target AS MATERIALIZED (
-        SELECT m.*, ROW(t.*)::%1$s AS before, t.id AS found, t.version AS old_version, t.field_clocks, e.shown, e.shown::jsonb AS old_record,
+        SELECT m.*, ROW(t.*)::%1$s AS before, t.id AS found, t.version AS old_version, t.field_clocks,
           coalesce(distinct_clock(t.field_clocks, m.clock), next_clock(latest_clock(t.field_clocks), now_ms())) AS effective,
           CASE WHEN t.id IS NULL THEN 'missing' WHEN NOT %10$s THEN 'not_found'
             WHEN NOT m.writes OR NOT %11$s OR NOT %12$s THEN 'forbidden'
             WHEN m.mode = 'strict' AND m.base_version IS DISTINCT FROM t.version THEN 'version_mismatch' ELSE 'write' END AS verdict
-        FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id AND t.id = ANY (v_ids)
-        CROSS JOIN LATERAL (SELECT %17$s AS shown) e),
+        FROM m LEFT JOIN %1$s t ON t.organization_id = v_organization AND t.id = m.id AND t.id = ANY (v_ids)),
+      -- The record as it was is wanted where something may be lost, overwritten or left as it is: seldom, and it costs most of a merge.
+      weighed AS MATERIALIZED (
+        SELECT g.*, CASE WHEN g.verdict = 'version_mismatch' OR g.old_version > g.base_version OR g.fields = '{}'
+          OR g.effective <= latest_clock(g.field_clocks) COLLATE "C" THEN encode_record(g.before) END AS shown FROM target g),
       judged AS MATERIALIZED (
-        -- In FROM, so that it is called once for each; named in the list it is called for each part of its answer.
-        SELECT g.*, f.winners, f.lost, f.overwrote, f.clocks FROM target g
-        CROSS JOIN LATERAL merge_fields(old_record, field_clocks, fields, effective, base_version, user_id, old_version + 1) f),
+        SELECT g.*, f.winners, f.lost, f.overwrote, f.clocks FROM weighed g
+        CROSS JOIN LATERAL merge_fields(shown::jsonb, field_clocks, fields, effective, base_version, user_id, old_version + 1) f),
       annotated AS (SELECT set_config('branchline.annotations', jsonb_object_agg(j.mutation_id,
           CASE WHEN j.overwrote IS NULL THEN jsonb_build_object('unit', j.unit) ELSE jsonb_build_object('unit', j.unit, 'overwrote', j.overwrote) END)::text, true)
         FROM judged j),
@@ -1032,7 +1035,7 @@ BEGIN
         UPDATE %1$s AS t SET updated_by = j.user_id, last_mutation_id = j.mutation_id, field_clocks = j.clocks%5$s
         FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(j.before, j.winners) r
         WHERE j.verdict = 'write' AND j.winners <> '{}' AND t.organization_id = v_organization AND t.id = j.id AND t.id = ANY (v_ids)
-        RETURNING t.id, t.version, %17$s AS record)
+        RETURNING t.id, t.version, CASE WHEN j.want_record THEN %17$s END AS record)
       -- A refusal says nothing of the record: whoever is refused may not be one who reads it (I8).
       SELECT j.ordinal, CASE WHEN j.verdict <> 'write' THEN 'rejected' WHEN j.lost IS NULL THEN 'applied' ELSE 'merged' END,
         CASE WHEN j.verdict IN ('write', 'version_mismatch') THEN coalesce(u.version, j.old_version) END,
