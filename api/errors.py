@@ -17,7 +17,7 @@ from api.validation import FieldFault, InvalidFieldsError, describe, shorten
 from core.database import AWAY_ERRORS
 from core.protocol.topic import TopicError
 
-_SECRETS = frozenset({"password", "refresh_token"})
+_SECRETS = frozenset({"password", "refresh_token", "current_password", "new_password", "token"})
 
 _UNREACHABLE = (RedisError, *AWAY_ERRORS)
 

@@ -5,10 +5,14 @@ when too many wait the next one is refused: a flood of sign-ins cannot take the 
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+Result = TypeVar("Result")
 
 WORKERS = 2
 WAITING_LIMIT = 64
@@ -34,21 +38,25 @@ class Passwords:
 
         Raises TooBusyError.
         """
-        if self._waiting >= WAITING_LIMIT:
-            raise TooBusyError
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            matched = await loop.run_in_executor(
-                self._threads, self._verify, password_hash or _NOBODY, password
-            )
-        finally:
-            self._waiting -= 1
+        matched = await self._run(self._verify, password_hash or _NOBODY, password)
         return matched and password_hash is not None
+
+    async def hash(self, password: str) -> str:
+        """Hash a new password. Raises TooBusyError."""
+        return await self._run(self._hasher.hash, password)
 
     def close(self) -> None:
         """End the threads; checks that wait are given up."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[..., Result], *arguments: str) -> Result:
+        if self._waiting >= WAITING_LIMIT:
+            raise TooBusyError
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._waiting -= 1
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:

@@ -63,6 +63,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             409, "The idempotency key was used for another write", "make a new key for each write"
         ),
         "expired": Code(410, "The write is older than what is remembered of writes", "ask the person"),
+        "link_refused": Code(410, "What came by mail is used, withdrawn or too old", "ask for another"),
         "position_too_old": Code(410, "The log no longer reaches back to the position", "fetch a snapshot"),
         "position_beyond_head": Code(410, "The position is beyond the head", "fetch a snapshot"),
         "position_of_another_epoch": Code(410, "The position is of another epoch", "fetch a snapshot"),

@@ -87,3 +87,77 @@ SELECT EXISTS (SELECT FROM mutations WHERE organization_id = $1 AND user_id = $2
 -- name: ping
 -- Whether the database answers.
 SELECT 1;
+
+-- name: fetch_password
+-- A person's password hash.
+SELECT password_hash FROM users WHERE id = $1;
+
+-- name: set_password
+-- Gives a person another password; ways back to the old one are closed.
+WITH closed AS (DELETE FROM password_resets WHERE user_id = $1)
+UPDATE users SET password_hash = $2 WHERE id = $1;
+
+-- name: keep_reset
+-- Opens a way back for somebody who has forgotten their password; one that was open is closed.
+INSERT INTO password_resets (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')
+ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, expires_at = excluded.expires_at;
+
+-- name: take_reset
+-- Goes through a way back, once; the person, if it was open and they are in force.
+DELETE FROM password_resets r USING users u WHERE r.token_hash = $1 AND r.expires_at > now() AND u.id = r.user_id
+  AND u.disabled_at IS NULL
+RETURNING u.id, u.last_organization_id;
+
+-- name: invite
+-- Writes an invitation down.
+INSERT INTO invitations (organization_id, id, email, role, reads, branch_ids, token_hash, invited_by, expires_at)
+VALUES ($1, $2, $3, $4::text::member_role, $5::text::member_reads, $6, $7, $8, now() + $9 * interval '1 second') RETURNING expires_at;
+
+-- name: fetch_invitations
+-- Invitations that are open, the newest first.
+SELECT i.id, i.email, i.role::text AS role, i.reads::text AS reads, i.branch_ids, i.invited_by, u.name AS invited_by_name, i.created_at, i.expires_at
+FROM invitations i LEFT JOIN users u ON u.id = i.invited_by
+WHERE i.organization_id = $1 AND i.ended_at IS NULL AND i.expires_at > now() ORDER BY i.id DESC LIMIT 500;
+
+-- name: end_invitation
+-- Takes an invitation back; its address, if it was open.
+UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > now()
+RETURNING email;
+
+-- name: find_invitation
+-- The open invitation of a token, and the person of its address, if there is one.
+SELECT i.id, i.email, u.id AS user_id, u.password_hash, u.disabled_at IS NOT NULL AS disabled
+FROM invitations i JOIN organizations o ON o.id = i.organization_id AND o.closed_at IS NULL LEFT JOIN users u ON u.email = i.email
+WHERE i.organization_id = $1 AND i.token_hash = $2 AND i.ended_at IS NULL AND i.expires_at > now();
+
+-- name: accept_invitation
+-- Uses an invitation up and makes the person ($3) a member as it says; no row if somebody was faster.
+WITH used AS (
+  UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > now()
+  RETURNING organization_id, role, reads, branch_ids)
+INSERT INTO organization_members AS m (organization_id, user_id, role, reads, branch_ids)
+SELECT organization_id, $3, role, reads, branch_ids FROM used
+ON CONFLICT (organization_id, user_id) DO UPDATE SET role = excluded.role, reads = excluded.reads,
+  branch_ids = excluded.branch_ids, disabled_at = NULL
+RETURNING m.id;
+
+-- name: create_user
+-- A new person; no row if the address is somebody's already.
+INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4) ON CONFLICT (email) DO NOTHING RETURNING id;
+
+-- name: count_branches
+-- How many of these branches ($2) the organisation has.
+SELECT count(*) FROM branches WHERE organization_id = $1 AND id = ANY ($2::uuid[]);
+
+-- name: fetch_preferences
+-- What a person has set for themselves, on every device.
+SELECT preferences::text FROM users WHERE id = $1;
+
+-- name: set_preferences
+-- Replaces a person's preferences.
+UPDATE users SET preferences = $2::jsonb WHERE id = $1 RETURNING preferences::text;
+
+-- name: merge_preferences
+-- Changes some of a person's preferences, by name; null takes one away. Refused where they would be larger than $3 bytes.
+UPDATE users SET preferences = jsonb_strip_nulls(preferences || $2::jsonb)
+WHERE id = $1 AND octet_length((preferences || $2::jsonb)::text) <= $3 RETURNING preferences::text;

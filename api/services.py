@@ -13,8 +13,10 @@ from api import metrics
 from api.commit import Committer
 from api.health import Health
 from api.limiting import Limiter, Limits
+from api.mail import MailSender, mail_sender
 from api.openapi import build_document
 from api.passwords import Passwords
+from api.people import People
 from api.principals import Principals
 from api.sessions import Lifetime, Sessions
 from api.validation import Validator
@@ -65,6 +67,7 @@ class Services:
     watcher: CatalogueWatcher
     committer: Committer
     sessions: Sessions
+    people: People
     principals: Principals
     health: Health
     limiter: Limiter
@@ -123,6 +126,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 passwords,
                 Lifetime(settings.session_idle_seconds, settings.session_seconds, settings.sessions_per_user),
             ),
+            people=People(pool, passwords, _mail_of(settings), public_url_of(settings)),
             principals=principals,
             health=Health(pool, redis, watcher, committer),
             limiter=limiter,
@@ -138,6 +142,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 for task in running:
                     task.cancel()
                 await principals.close()
+
+
+def public_url_of(settings: Settings) -> str:
+    """Where people find the page, for links in mail."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+
+
+def _mail_of(settings: Settings) -> MailSender:
+    return mail_sender(
+        settings.mail_url, settings.mail_from, None if settings.production else settings.home / "mail"
+    )
 
 
 def _limits_of(settings: Settings) -> Limits:

@@ -6,6 +6,7 @@ from typing import Literal
 from core.protocol.collection import Collection
 
 Role = Literal["owner", "admin", "manager", "agent", "viewer"]
+Operation = Literal["read", "insert", "update", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,45 @@ class Principal:
     def writes_branch(self, branch_id: str | None) -> bool:
         """Whether they may write a record of this branch; one of no branch belongs to those who write to all."""
         return self.branch_ids is None or branch_id in self.branch_ids
+
+    def may(self, operation: Operation, collection: Collection, branch_id: str | None = None) -> bool:
+        """Whether they may do this to a record of the collection; `branch_id` is its branch, where it has one."""
+        if operation == "read":
+            branches = self.readable_branches
+            is_shown = branches is None or branch_id is None or branch_id in branches
+            return self.reads_collection(collection) and is_shown
+        return self.writes_collection(collection) and (
+            not collection.has_branch or self.writes_branch(branch_id)
+        )
+
+    @property
+    def invites(self) -> bool:
+        """Whether they may ask people in, and see who was asked."""
+        return self.role in ("owner", "admin")
+
+    def invites_to(self, role: Role) -> bool:
+        """Whether they may ask people in to be that: only owners make owners."""
+        return self.invites and (role != "owner" or self.role == "owner")
+
+    @property
+    def reads_security_events(self) -> bool:
+        """Whether the audit log is for them."""
+        return self.role == "owner"
+
+    @property
+    def handles_tax_ids(self) -> bool:
+        """Whether they may read and write what is sealed of clients."""
+        return self.role in ("owner", "admin", "manager")
+
+    @property
+    def handles_integrations(self) -> bool:
+        """Whether they may give and take tokens of outside systems."""
+        return self.role in ("owner", "admin")
+
+    @property
+    def gives_portal_access(self) -> bool:
+        """Whether they may let contacts see their own records; their branches narrow it further."""
+        return self.role != "viewer"
 
     def hidden_fields(self, collection: Collection) -> frozenset[str]:
         """Fields that they may not read."""

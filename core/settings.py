@@ -29,6 +29,7 @@ SECRET_NAMES = frozenset(
         "redis_url",
         "secret",
         "signing_key",
+        "mail_url",
     }
 )
 
@@ -119,6 +120,19 @@ class Settings(BaseSettings):
         description="Origins, with commas between, whose pages may use the API and the gateway. In "
         "development `http://localhost:*` and `http://127.0.0.1:*` are allowed as well.",
     )
+
+    public_url: str = Field(
+        default="",
+        description="Where people find the page, such as `https://crm.example.com`, for links in mail. The API's own "
+        "address if not set.",
+    )
+    mail_url: str = Field(
+        default="",
+        repr=False,
+        description="The server that takes mail: `smtp://user:password@host:587`, or `smtps://`. In development mail "
+        "is kept in the home's folder `mail` if this is not set; in production nothing can be mailed then.",
+    )
+    mail_from: str = Field(default="branchline@localhost", description="The sender of mail.")
 
     home: Path = Field(
         default=Path(".branchline"),
@@ -235,6 +249,13 @@ class Settings(BaseSettings):
     def _postgresql_url(cls, value: str) -> str:
         if value and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("a URL that begins with postgresql:// was expected")
+        return value
+
+    @field_validator("mail_url")
+    @classmethod
+    def _mail_url(cls, value: str) -> str:
+        if value and not value.startswith(("smtp://", "smtps://")):
+            raise ValueError("a URL that begins with smtp:// or smtps:// was expected")
         return value
 
     @field_validator("redis_url")

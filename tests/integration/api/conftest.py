@@ -44,12 +44,15 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def settings(servers: Servers, module_database: Database) -> Settings:
+def settings(
+    servers: Servers, module_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     """Settings for the module's database."""
     return load_settings(
         database_url=module_database.url,
         redis_url=servers.redis_url,
         secret=SECRET,
+        home=tmp_path_factory.mktemp("home"),
         # A test sends in a second what a person does in an hour.
         writes_per_second_per_user=0,
         writes_per_second_per_address=0,

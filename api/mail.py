@@ -1,0 +1,108 @@
+"""Mail to people: invitations and ways back to a password. Where it goes is pluggable; a link in it is a secret."""
+
+import asyncio
+import smtplib
+import ssl
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from uuid_utils import uuid7
+
+SMTP_SECONDS = 20.0
+
+_log = structlog.get_logger()
+
+
+class MailError(Exception):
+    """The mail could not be handed over."""
+
+
+class MailSender(Protocol):
+    """Hands a mail over to whoever carries it. Raises MailError."""
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Send one mail."""
+
+
+class KeptMail:
+    """Development: each mail is a file in a folder, and the log says which. The log itself holds no secret."""
+
+    def __init__(self, folder: Path, sender: str) -> None:
+        self._folder = folder
+        self._sender = sender
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Keep one mail."""
+        path = self._folder / f"{uuid7()}.eml"
+        content = _message(self._sender, to, subject, text).as_string()
+
+        def keep() -> None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(content)
+
+        try:
+            await asyncio.to_thread(keep)
+        except OSError as error:
+            raise MailError(f"{self._folder} cannot be written") from error
+        _log.info("mail.kept", subject=subject, path=str(path))
+
+
+class SmtpMail:
+    """By SMTP: `smtp://` begins plain and asks for TLS where a user is named, `smtps://` is TLS from the start."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        parts = urlsplit(url)
+        self._is_tls = parts.scheme == "smtps"
+        self._host = parts.hostname or "localhost"
+        self._port = parts.port or (465 if self._is_tls else 587 if parts.username else 25)
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._sender = sender
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Send one mail."""
+        try:
+            await asyncio.to_thread(self._send, _message(self._sender, to, subject, text))
+        except (OSError, smtplib.SMTPException) as error:
+            raise MailError(f"the mail server did not take it ({type(error).__name__})") from error
+
+    def _send(self, message: EmailMessage) -> None:
+        context = ssl.create_default_context()
+        if self._is_tls:
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                self._host, self._port, timeout=SMTP_SECONDS, context=context
+            )
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=SMTP_SECONDS)
+        with server:
+            if self._user:
+                if not self._is_tls:
+                    server.starttls(context=context)
+                server.login(self._user, self._password)
+            server.send_message(message)
+
+
+class NoMail:
+    """Production without a mail server: nothing can be sent."""
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Refuse."""
+        raise MailError("BRANCHLINE_MAIL_URL is not set")
+
+
+def mail_sender(url: str, sender: str, folder: Path | None) -> MailSender:
+    """Choose who carries mail: a server, or else a folder, or else nobody."""
+    if url:
+        return SmtpMail(url, sender)
+    return NoMail() if folder is None else KeptMail(folder, sender)
+
+
+def _message(sender: str, to: str, subject: str, text: str) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, to, subject
+    message.set_content(text)
+    return message

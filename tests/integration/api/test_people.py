@@ -1,0 +1,295 @@
+"""People come in by invitation, change and find back their passwords, and keep preferences; owners see who did."""
+
+import email as email_library
+import re
+from email.message import Message
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from api.mail import MailError, NoMail
+from tests.integration.api.conftest import Api, create, eventually, problem
+from tests.integration.api.test_auth import HASH, PASSWORD, email, login, who  # noqa: F401 - email is a fixture
+from tests.tenants import Connection, Tenant, new_id
+
+NEW_PASSWORD = "a staple of batteries"
+
+
+@pytest.fixture
+async def boss(owner: Connection, api: Api, tenant: Tenant) -> httpx.AsyncClient:
+    """Ana, who owns the organisation."""
+    await owner.execute(
+        "UPDATE organization_members SET role = 'owner' WHERE user_id = $1", tenant.people["ana"]
+    )
+    return api.client(tenant, "ana")
+
+
+def mails(api: Api, to: str) -> list[Message]:
+    found = [
+        email_library.message_from_string(path.read_text())
+        for path in sorted((api.settings.home / "mail").glob("*.eml"))
+    ]
+    return [each for each in found if each["To"] == to]
+
+
+def token_in(mail: Message, name: str) -> str:
+    match = re.search(rf"/#{name}=([\w-]+)", str(mail.get_payload(decode=True)))
+    assert match is not None, mail
+    return match.group(1)
+
+
+async def invite(client: httpx.AsyncClient, to: str, **more: Any) -> httpx.Response:
+    return await client.post("/api/auth/invitations", json={"email": to, "role": "agent", **more})
+
+
+async def test_who_is_invited_comes_in_as_they_were_invited(
+    api: Api, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    address, client = f"{new_id()}@new.test", api.client()
+    north = tenant.branches["north"]
+    assert (await invite(boss, address.upper(), reads="own", branch_ids=[north])).status_code == 201
+    [waiting] = (await boss.get("/api/auth/invitations")).json()["items"]
+    assert (waiting["email"], waiting["role"], waiting["invited_by_name"]) == (address, "agent", "Ana")
+    [mail] = mails(api, address)
+    token = token_in(mail, "invitation")
+    body = {"token": token, "name": "Nora", "password": NEW_PASSWORD}
+    without_name = {"token": token, "password": NEW_PASSWORD}
+    weak = body | {"password": "short"}
+    for wrong, field in ((without_name, "name"), (weak, "password")):
+        answer = await client.post("/api/auth/invitations/accept", json=wrong)
+        assert problem(answer, 422, "invalid")["errors"][0]["field"] == field
+    assert (await client.post("/api/auth/invitations/accept", json=body)).status_code == 204
+    # It is good once.
+    problem(await client.post("/api/auth/invitations/accept", json=body), 410, "link_refused")
+    signed_in = await client.post("/api/auth/login", json={"email": address, "password": NEW_PASSWORD})
+    me = (await who(client, signed_in.json()["access_token"])).json()
+    assert (me["name"], me["role"], me["reads"], me["branch_ids"]) == ("Nora", "agent", "own", [north])
+    assert (await boss.get("/api/auth/invitations")).json()["items"] == []
+
+
+async def test_who_has_an_account_proves_it_to_come_in_elsewhere(
+    api: Api,
+    owner: Connection,
+    tenant: Tenant,
+    other: Tenant,
+    boss: httpx.AsyncClient,
+) -> None:
+    address = str(await owner.fetchval("SELECT email FROM users WHERE id = $1", other.people["carla"]))
+    carla = other.people["carla"]
+    await owner.execute("UPDATE users SET password_hash = $2 WHERE id = $1", carla, HASH)
+    client = api.client()
+    await invite(boss, address)
+    token = token_in(mails(api, address)[-1], "invitation")
+    wrong = {"token": token, "name": "Not Carla", "password": "not her password"}
+    problem(await client.post("/api/auth/invitations/accept", json=wrong), 401, "credentials_refused")
+    count = "SELECT count(*) FROM organization_members WHERE user_id = $1 AND organization_id = $2"
+    assert await owner.fetchval(count, carla, tenant.id) == 0
+    right = {"token": token, "password": PASSWORD}
+    assert (await client.post("/api/auth/invitations/accept", json=right)).status_code == 204
+    assert await owner.fetchval(count, carla, tenant.id) == 1
+    # Nobody has changed what she is called, or her password.
+    assert await owner.fetchval("SELECT name FROM users WHERE id = $1", carla) == "Carla"
+    assert (await login(client, address, organization=tenant.id)).status_code == 200
+
+
+async def test_an_invitation_that_is_withdrawn_too_old_or_invented_lets_nobody_in(
+    api: Api, owner: Connection, tenant: Tenant, other: Tenant, boss: httpx.AsyncClient
+) -> None:
+    client = api.client()
+    addresses = [f"{new_id()}@new.test" for _ in range(2)]
+    withdrawn = (await invite(boss, addresses[0])).json()
+    old = (await invite(boss, addresses[1])).json()
+    problem(await api.client(other).delete(f"/api/auth/invitations/{withdrawn['id']}"), 403, "forbidden")
+    assert (await boss.delete(f"/api/auth/invitations/{withdrawn['id']}")).status_code == 204
+    problem(await boss.delete(f"/api/auth/invitations/{withdrawn['id']}"), 404, "not_found")
+    await owner.execute("UPDATE invitations SET expires_at = now() WHERE id = $1", old["id"])
+    tokens = [token_in(mails(api, address)[0], "invitation") for address in addresses]
+    for token in [*tokens, "x", "", "🦊", tokens[0][:-1], "A" * 64]:
+        body = {"token": token, "name": "Eve", "password": NEW_PASSWORD}
+        answer = await client.post("/api/auth/invitations/accept", json=body)
+        assert answer.json()["code"] in ("link_refused", "invalid")
+
+
+@pytest.mark.parametrize(
+    ("role", "to", "status"),
+    [
+        ("owner", "owner", 201),
+        ("admin", "owner", 403),
+        ("admin", "admin", 201),
+        ("manager", "agent", 403),
+        ("agent", "viewer", 403),
+        ("viewer", "viewer", 403),
+    ],
+)
+async def test_who_may_invite_to_what(
+    api: Api, owner: Connection, tenant: Tenant, role: str, to: str, status: int
+) -> None:
+    await owner.execute(
+        "UPDATE organization_members SET role = $2::text::member_role WHERE user_id = $1",
+        tenant.people["ana"],
+        role,
+    )
+    answer = await invite(api.client(tenant), f"{new_id()}@new.test", role=to)
+    assert answer.status_code == status
+
+
+async def test_a_branch_of_another_organisation_is_nobodys_to_give(
+    api: Api, other: Tenant, boss: httpx.AsyncClient
+) -> None:
+    for branch in (other.branches["north"], new_id(), "x"):
+        answer = await invite(boss, f"{new_id()}@new.test", branch_ids=[branch])
+        assert problem(answer, 422, "invalid")["errors"][0]["field"] == "branch_ids"
+
+
+async def test_a_changed_password_ends_the_other_sessions(api: Api, email: str) -> None:  # noqa: F811
+    here, there = api.client(), api.client()
+    granted = [(await login(client, email)).json()["access_token"] for client in (here, there)]
+    here.headers["authorization"] = f"Bearer {granted[0]}"
+    wrong = {"current_password": "wrong", "new_password": NEW_PASSWORD}
+    problem(await here.post("/api/auth/password", json=wrong), 403, "forbidden")
+    weak = {"current_password": PASSWORD, "new_password": "short"}
+    answer = problem(await here.post("/api/auth/password", json=weak), 422, "invalid")
+    assert "short" not in str(answer["errors"][0]["came"])
+    right = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    assert (await here.post("/api/auth/password", json=right)).status_code == 204
+    assert (await who(here, granted[0])).status_code == 200
+    problem(await who(there, granted[1]), 401, "session_ended")
+    problem(await login(there, email), 401, "credentials_refused")
+    assert (await login(there, email, password=NEW_PASSWORD)).status_code == 200
+
+
+async def test_a_forgotten_password_is_replaced_by_mail_and_every_session_ends(
+    api: Api,
+    owner: Connection,
+    email: str,  # noqa: F811
+) -> None:
+    client = api.client()
+    granted = (await login(client, email)).json()["access_token"]
+    answers = [
+        await client.post("/api/auth/password-reset", json={"email": address})
+        for address in (email.upper(), "nobody@acme.test", email)
+    ]
+    assert {(each.status_code, each.content) for each in answers} == {(202, answers[0].content)}
+
+    async def has_come() -> bool:
+        return len(mails(api, email)) == 2
+
+    await eventually(has_come)
+    assert mails(api, "nobody@acme.test") == []
+    first, second = (token_in(mail, "reset") for mail in mails(api, email))
+    stored = await owner.fetchval("SELECT string_agg(token_hash::text, ' ') FROM password_resets")
+    assert second not in stored
+    body = {"token": second, "new_password": NEW_PASSWORD}
+    # The second way back closes the first.
+    older = await client.post("/api/auth/password-reset/confirm", json=body | {"token": first})
+    problem(older, 410, "link_refused")
+    assert (await client.post("/api/auth/password-reset/confirm", json=body)).status_code == 204
+    problem(await client.post("/api/auth/password-reset/confirm", json=body), 410, "link_refused")
+    problem(await who(client, granted), 401, "session_ended")
+    problem(await login(client, email), 401, "credentials_refused")
+    assert (await login(client, email, password=NEW_PASSWORD)).status_code == 200
+
+
+async def test_a_way_back_is_open_for_an_hour(api: Api, owner: Connection, email: str) -> None:  # noqa: F811
+    client = api.client()
+    await api.services.people.send_reset(email, "")
+    token = token_in(mails(api, email)[-1], "reset")
+    await owner.execute("UPDATE password_resets SET expires_at = now()")
+    body = {"token": token, "new_password": NEW_PASSWORD}
+    problem(await client.post("/api/auth/password-reset/confirm", json=body), 410, "link_refused")
+
+
+async def test_without_a_mail_server_in_production_nothing_is_sent_in_silence() -> None:
+    with pytest.raises(MailError, match="BRANCHLINE_MAIL_URL"):
+        await NoMail().send("a@b.test", "x", "y")
+
+
+async def test_preferences_are_a_persons_on_every_device_and_bounded(
+    api: Api, tenant: Tenant, ana: httpx.AsyncClient
+) -> None:
+    assert (await ana.get("/api/auth/preferences")).json() == {}
+    stored = {"theme": "dark", "columns": ["name", "status"], "Größe": 3.5}
+    assert (await ana.put("/api/auth/preferences", json=stored)).json() == stored
+    changed = await ana.patch("/api/auth/preferences", json={"theme": None, "compact": True})
+    assert changed.json() == {"columns": ["name", "status"], "Größe": 3.5, "compact": True}
+    assert (await api.client(tenant).get("/api/auth/preferences")).json() == changed.json()
+    assert (await api.client(tenant, "ben").get("/api/auth/preferences")).json() == {}
+    for body in ({"x": "y" * 17_000}, {"x": "\x00"}):
+        problem(await ana.put("/api/auth/preferences", json=body), 422, "invalid")
+    for number in range(4):
+        answer = await ana.patch("/api/auth/preferences", json={f"x{number}": "y" * 5_000})
+    problem(answer, 422, "invalid")
+    problem(await ana.put("/api/auth/preferences", json=[1]), 422, "invalid")
+
+
+async def test_teams_are_records_like_any_other(api: Api, tenant: Tenant, ana: httpx.AsyncClient) -> None:
+    team = await create(ana, "teams", name="Harbour")
+    member = await create(ana, "team_members", team_id=team["id"], user_id=tenant.people["ben"])
+    listed = (await api.client(tenant, "ben").get(f"/api/team_members?team_id={team['id']}")).json()
+    assert [each["id"] for each in listed["items"]] == [member["id"]]
+    problem(await api.client(tenant, "ben").post("/api/teams", json={"name": "Mine"}), 403, "forbidden")
+
+
+async def test_owners_read_who_came_in_and_who_was_refused_and_nobody_else_does(
+    api: Api,
+    boss: httpx.AsyncClient,
+    email: str,  # noqa: F811
+) -> None:
+    client = api.client()
+    await login(client, email)
+    await login(client, email, password="wrong")
+    events = (await boss.get("/api/auth/security-events?limit=1")).json()
+    assert events["items"][0]["kind"] == "sign_in_refused"
+    assert events["items"][0]["details"] == {"reason": "password"}
+    assert events["items"][0]["user_name"] == "Ana"
+    more = (await boss.get(f"/api/auth/security-events?before={events['next_before']}")).json()
+    assert more["items"][0]["kind"] == "signed_in"
+    assert more["items"][0]["address"]
+    problem(await boss.get("/api/auth/security-events?before=x"), 422, "invalid")
+    tenantless = api.client()
+    problem(await tenantless.get("/api/auth/security-events"), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize("role", ["admin", "manager", "agent", "viewer"])
+async def test_the_audit_log_is_for_owners(api: Api, owner: Connection, tenant: Tenant, role: str) -> None:
+    await owner.execute(
+        "UPDATE organization_members SET role = $2::text::member_role WHERE user_id = $1",
+        tenant.people["ana"],
+        role,
+    )
+    problem(await api.client(tenant).get("/api/auth/security-events"), 403, "forbidden")
+
+
+async def test_the_application_can_alter_nothing_in_the_audit_log(api: Api) -> None:
+    for statement in ("UPDATE security_events SET kind = 'x'", "DELETE FROM security_events"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.services.pool.execute(statement)
+
+
+async def test_an_owner_is_an_owners_to_make_and_the_last_one_stays(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    await owner.execute(
+        "UPDATE organization_members SET role = 'admin' WHERE user_id = $1", tenant.people["ben"]
+    )
+    rows = (await boss.get("/api/organization_members")).json()["items"]
+    members = {row["user_id"]: f"/api/organization_members/{row['id']}" for row in rows}
+    ana, ben, vera = (members[tenant.people[name]] for name in ("ana", "ben", "vera"))
+    admin = api.client(tenant, "ben")
+    for path, change in (
+        (ben, {"role": "owner"}),
+        (vera, {"role": "owner"}),
+        (ana, {"role": "viewer"}),
+        (ana, {"title": "former boss"}),
+    ):
+        problem(await admin.patch(path, json=change), 403, "forbidden")
+    problem(await admin.delete(ana), 403, "forbidden")
+    assert (await admin.patch(vera, json={"role": "manager"})).status_code == 200
+    # The last one: not by themselves either.
+    problem(await boss.patch(ana, json={"role": "admin"}), 403, "forbidden")
+    problem(await boss.patch(ana, json={"disabled_at": "2026-01-01T00:00:00Z"}), 403, "forbidden")
+    problem(await boss.delete(ana), 403, "forbidden")
+    assert (await boss.patch(ben, json={"role": "owner"})).status_code == 200
+    assert (await boss.patch(ana, json={"role": "admin"})).status_code == 200
