@@ -31,8 +31,10 @@ export class Api {
   /**
    * @param {string} url the server's, "" for the page's own
    * @param {TokenSource} source
+   * @param {typeof globalThis.fetch} [fetch]
    */
-  constructor(url, source) {
+  constructor(url, source, fetch = (...request) => globalThis.fetch(...request)) {
+    this.fetch = fetch;
     this.url = url.replace(/\/$/, "");
     this.source = source;
   }
@@ -122,7 +124,7 @@ export class Api {
     const sentAt = performance.now();
     let response, data;
     try {
-      response = await fetch(this.url + path, {
+      response = await this.fetch(this.url + path, {
         method,
         headers,
         body: body === undefined ? null : JSON.stringify(body),

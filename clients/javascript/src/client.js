@@ -1,6 +1,7 @@
 /** `connect`, and the client that it gives. */
 
 import { uuidv7 } from "uuidv7";
+import { BranchlineError } from "./errors.js";
 import { LiveCollection } from "./live.js";
 import { Presence } from "./presence.js";
 import { Session } from "./session.js";
@@ -14,7 +15,7 @@ import { topicOf } from "./topic.js";
  * `url`: the API's address, by default the page's own; it names the gateway, unless `gateway_url` does. `token`: an access token, or
  * a function that gives one and is called again (with `renew`) when one is refused or about to end. `offline`: what `offline()` of
  * `branchline/offline` gives. `sockets: false` polls every `poll_ms`; that happens by itself where sockets do not get through.
- * `receipts`: the share of changes given to `shown` that is reported.
+ * `receipts`: the share of changes given to `shown` that is reported. `transport` takes the place of the browser's: for tests.
  * @typedef {{
  *   url?: string,
  *   token: TokenSource,
@@ -25,6 +26,7 @@ import { topicOf } from "./topic.js";
  *   silence_ms?: number,
  *   receipts?: number,
  *   retry?: Partial<RetryPolicy>,
+ *   transport?: { fetch: typeof globalThis.fetch, openSocket: (url: string, protocol: string) => WebSocket },
  * }} Options
  * @typedef {{ where?: Where, id?: string }} TopicOptions
  */
@@ -186,8 +188,9 @@ export class Client {
    * @param {string} path
    * @param {unknown} [body]
    */
-  request(method, path, body) {
-    return this.#session.api.request(method, path, body, this.#session.isPaused ? 0 : undefined);
+  async request(method, path, body) {
+    if (this.#session.isPaused) throw new BranchlineError("unreachable", "the client is paused: call client.resume()");
+    return this.#session.api.request(method, path, body);
   }
 
   // Writing.

@@ -29,7 +29,8 @@ const WATCH_MS = 500;
  *   poll(signal: AbortSignal): Promise<void>,
  *   now(): number,
  * }} Owner
- * @typedef {{ gateway_url?: string | undefined, sockets?: boolean | undefined, silence_ms: number }} ConnectionOptions
+ * @typedef {{ gateway_url?: string | undefined, sockets?: boolean | undefined, silence_ms: number,
+ *   openSocket?: ((url: string, protocol: string) => WebSocket) | undefined }} ConnectionOptions
  */
 
 export class Connection {
@@ -181,7 +182,9 @@ export class Connection {
     const { gateway_url, sockets = true } = this.#options;
     this.#deadline = setTimeout(() => this.post("unreachable", `no ready within ${READY_MS} ms`), READY_MS);
     try {
-      if (!sockets) return this.post("blocked", "sockets are switched off");
+      // What follows is an event of its own.
+      await null;
+      if (!sockets && turn === this.#turn) return this.post("blocked", "sockets are switched off");
       this.#url ||= gateway_url ?? (await this.#config()).gateway_url;
     } catch (error) {
       if (turn === this.#turn) this.post("unreachable", String(error));
@@ -189,7 +192,8 @@ export class Connection {
     }
     if (turn !== this.#turn) return;
     try {
-      this.#listen(new WebSocket(this.#url, SUBPROTOCOL));
+      const { openSocket = (url, protocol) => new WebSocket(url, protocol) } = this.#options;
+      this.#listen(openSocket(this.#url, SUBPROTOCOL));
     } catch (error) {
       this.post("ended", `${this.#url} is no address for a socket: ${error}`);
     }

@@ -53,14 +53,19 @@ export class Session {
 
   /** @param {Options} options @param {string} client_id */
   constructor(options, client_id) {
-    const { offline = null, url = "", token, gateway_url, sockets, silence_ms = 12_000 } = options;
+    const { offline = null, url = "", token, gateway_url, sockets, silence_ms = 12_000, transport } = options;
     this.options = options;
     this.offline = offline;
     this.policy = { ...POLICY, ...options.retry };
     if (this.policy.refused_tries < 3) throw new RangeError(`expected at least 3 tries, got ${this.policy.refused_tries}`);
-    this.api = new Api(url, token);
+    this.api = new Api(url, token, transport?.fetch);
     this.writer = new Writer(offline?.store ?? null, this.policy.refused_tries, client_id);
-    this.connection = new Connection(this, this.api, this.policy, { gateway_url, sockets, silence_ms });
+    this.connection = new Connection(this, this.api, this.policy, {
+      gateway_url,
+      sockets,
+      silence_ms,
+      openSocket: transport?.openSocket,
+    });
     this.subscriptions = new Subscriptions((message) => this.connection.send(message), this.policy);
     this.pusher = new Pusher(this.writer, this.api, this.policy, {
       mayPush: () => this.leads && !["idle", "needs-auth", "stopped"].includes(this.state),

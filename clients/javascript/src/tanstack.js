@@ -1,0 +1,59 @@
+/**
+ * A collection of TanStack DB over a live collection: `createCollection(branchlineCollection(client, "leads"))`.
+ *
+ * A transaction of TanStack's is over when its writes are kept on this device; what becomes of them is shown by the collection, and what
+ * is refused lies in `client.inbox`. So it works without a connection.
+ */
+
+/** @import { CollectionConfig } from "@tanstack/db" */
+/** @import { Client, TopicOptions } from "./client.js" */
+/** @import { Effect, Fields, Record_ } from "./types.js" */
+
+/** What differs, for a write of these fields only. @param {Fields} changes */
+const written = ({ id, version, updated_at, updated_by, created_at, organization_id, ...fields }) => fields;
+
+/**
+ * @param {Client} client
+ * @param {string} collection
+ * @param {TopicOptions} [options]
+ * @returns {CollectionConfig<Record_, string>}
+ */
+export function branchlineCollection(client, collection, options = {}) {
+  return {
+    id: `branchline ${collection} ${JSON.stringify(options)}`,
+    getKey: ({ id }) => id,
+    sync: {
+      rowUpdateMode: "full",
+      sync: ({ begin, write, commit, markReady, markError }) => {
+        const live = client.live(collection, options);
+        /** @param {Effect[]} effects */
+        const take = (effects) => {
+          begin();
+          for (const { kind, id, after } of effects) {
+            if (after) write({ type: kind === "added" ? "insert" : "update", value: after });
+            else write({ type: "delete", key: id });
+          }
+          void commit();
+        };
+        take(live.records.map((after) => /** @type {Effect} */ ({ kind: "added", id: after.id, after })));
+        live.on(({ effects }) => effects.length && take(effects));
+        const look = () => {
+          if (live.state === "ended") markError(live.error);
+          else if (live.state !== "loading") markReady();
+        };
+        live.onState(look);
+        look();
+        return () => live.close();
+      },
+    },
+    onInsert: async ({ transaction }) => {
+      await Promise.all(transaction.mutations.map(({ modified: { id, ...fields } }) => client.insert(collection, written(fields), { id }).local));
+    },
+    onUpdate: async ({ transaction }) => {
+      await Promise.all(transaction.mutations.map(({ key, changes }) => client.update(collection, key, written(changes)).local));
+    },
+    onDelete: async ({ transaction }) => {
+      await Promise.all(transaction.mutations.map(({ key }) => client.delete(collection, key).local));
+    },
+  };
+}

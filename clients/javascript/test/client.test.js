@@ -1,0 +1,194 @@
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { FakeServer } from "../src/testing.js";
+
+/** @import { Client } from "../src/client.js" */
+
+const LEADS = { leads: [{ id: "1", name: "Ada", phone: "1", status: "new" }, { id: "2", name: "Bea", status: "won" }] };
+/** @type {Client[]} */ const clients = [];
+afterEach(() => Promise.all(clients.splice(0).map((client) => client.close())));
+
+/** @param {FakeServer} server @param {Parameters<FakeServer["connect"]>[0]} [options] */
+const connect = (server, options) => {
+  const client = server.connect(options);
+  clients.push(client);
+  return client;
+};
+
+/** @param {() => unknown} condition */
+async function until(condition) {
+  const deadline = Date.now() + 20_000;
+  while (!condition()) {
+    assert.ok(Date.now() < deadline, `waited in vain for ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test("a live collection shows what there is, and what somebody else does", async () => {
+  const server = new FakeServer(LEADS);
+  const leads = await connect(server).live("leads", { where: { status: "new" } }).ready();
+  assert.deepEqual(leads.records.map(({ name }) => name), ["Ada"]);
+  /** @type {string[]} */ const seen = [];
+  leads.on(({ effects }) => seen.push(...effects.map(({ kind, id, change }) => `${kind} ${id} ${change?.actor?.name}`)));
+  server.deliver("leads", "2", { status: "new" });
+  server.deliver("leads", "1", { phone: "2" });
+  server.deliver("leads", "1", null);
+  await until(() => leads.size === 1 && leads.get("2"));
+  assert.deepEqual(seen, ["added 2 Somebody else", "changed 1 Somebody else", "removed 1 Somebody else"]);
+});
+
+test("a write shows at once, without a connection too, and is sent when there is one", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  server.goOffline();
+  await until(() => client.state === "waiting");
+  assert.equal(leads.state, "stale");
+  const write = client.update("leads", "1", { phone: "9" });
+  const insert = client.insert("leads", { name: "Cy" });
+  assert.equal(leads.get("1")?.phone, "9");
+  assert.equal(leads.stateOf("1", "phone"), "local");
+  assert.equal(leads.stateOf("1", "name"), "saved");
+  await write.local;
+  assert.equal(leads.stateOf("1"), "saving");
+  assert.equal(client.pending, 2);
+  server.goOnline();
+  assert.equal((await write.server).status, "applied");
+  await insert.server;
+  assert.deepEqual(server.collections.get("leads")?.get("1")?.phone, "9");
+  await until(() => leads.state === "live" && leads.get("1")?.version === 2);
+  assert.equal(leads.stateOf("1"), "saved");
+});
+
+test("what came while there was no connection is caught up, from the position", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  server.goOffline();
+  await until(() => leads.state === "stale");
+  server.deliver("leads", "1", { phone: "5" });
+  server.deliver("leads", "3", { name: "Cy" });
+  server.goOnline();
+  await leads.ready();
+  assert.deepEqual([leads.get("1")?.phone, leads.size], ["5", 3]);
+});
+
+test("a field that lost is shown to its author, and restored by one call", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  server.conflict("leads", "1", { phone: "theirs" });
+  const { status } = await client.update("leads", "1", { phone: "mine", name: "Ada B." }).server;
+  assert.equal(status, "merged");
+  await until(() => leads.get("1")?.phone === "theirs" && leads.get("1")?.name === "Ada B.");
+  const [loss] = client.lost;
+  assert.deepEqual([loss?.mine, loss?.theirs, loss?.field], ["mine", "theirs", "phone"]);
+  await client.restore(/** @type {any} */ (loss)).server;
+  assert.equal(server.collections.get("leads")?.get("1")?.phone, "mine");
+  await until(() => !client.lost.length);
+});
+
+test("a refused write goes to the inbox, its value is undone, and it can be tried again with another", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  server.refuse("invalid");
+  const write = client.update("leads", "1", { phone: "no number" });
+  await assert.rejects(write.server, { code: "refused" });
+  assert.equal(leads.get("1")?.phone, "1");
+  assert.equal(leads.stateOf("1"), "needs-review");
+  const [entry] = client.inbox;
+  assert.deepEqual(entry?.mutation.fields, { phone: "no number" });
+  const [again] = client.retry(/** @type {any} */ (entry).id, { phone: "7" });
+  await again?.server;
+  assert.equal(client.inbox.length, 0);
+  assert.equal(server.collections.get("leads")?.get("1")?.phone, "7");
+});
+
+test("when access is lost, nothing of it is shown, and what waits is put aside with its value", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  server.collections.get("leads")?.clear();
+  server.goOffline();
+  await until(() => client.state === "waiting");
+  client.update("leads", "1", { phone: "typed" });
+  const pushed = server.writes.length;
+  // The push waits behind a refusal of the server's own while the purge comes.
+  server.refuse("unavailable");
+  server.goOnline();
+  await until(() => server.writes.length > pushed);
+  server.revoke(["leads"]);
+  await until(() => leads.size === 0);
+  await until(() => client.inbox.length === 1 || client.pending === 0);
+});
+
+test("two collections of one topic share a subscription, and the later one has the records at once", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const first = await client.live("leads", { sort: "name" }).ready();
+  const second = client.live("leads", { sort: "-name" });
+  assert.deepEqual(second.records.map(({ name }) => name), ["Bea", "Ada"]);
+  first.close();
+  server.deliver("leads", "1", { name: "Cy" });
+  await until(() => second.records[0]?.name === "Cy");
+});
+
+test("changes from now on are told without reading what there is", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  /** @type {string[]} */ const told = [];
+  client.changes("*", ({ collection, id }) => told.push(`${collection}/${id}`));
+  await client.ready();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  server.deliver("deals", "d", { name: "Deal" });
+  await until(() => told.length);
+  assert.deepEqual(told, ["deals/d"]);
+});
+
+test("a token that is null is needs-auth, and signing in goes on", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server, { token: () => null });
+  await until(() => client.state === "needs-auth");
+  client.signIn("a token");
+  await client.ready();
+});
+
+test("a token callback that fails is asked again", async () => {
+  let asked = 0;
+  const token = () => {
+    if (++asked < 3) throw new Error("the network is away");
+    return "a token";
+  };
+  await connect(new FakeServer(LEADS), { token }).ready();
+  assert.equal(asked, 3);
+});
+
+test("where sockets do not get through it polls, and says so", async () => {
+  const client = connect(new FakeServer(LEADS), { sockets: false });
+  await until(() => client.state === "polling");
+});
+
+test("a paused client works, and sends when it goes on", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  const leads = await client.live("leads").ready();
+  client.pause();
+  const write = client.update("leads", "1", { phone: "3" });
+  await write.local;
+  assert.deepEqual([client.state, leads.state, leads.get("1")?.phone, server.writes.length], ["idle", "stale", "3", 0]);
+  await assert.rejects(client.request("GET", "/api/leads"), { code: "unreachable" });
+  client.resume();
+  await write.server;
+  await leads.ready();
+});
+
+test("a fake server answers a repeat with its first result", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  await client.update("leads", "1", { phone: "3" }).server;
+  const body = JSON.stringify({ mutations: server.writes });
+  const again = await connect(server).request("POST", "/api/sync", JSON.parse(body));
+  assert.equal(again.results[0].status, "duplicate");
+  assert.equal(server.collections.get("leads")?.get("1")?.version, 2);
+});
