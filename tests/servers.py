@@ -4,6 +4,7 @@ They are placed and started as `branchline up` does it, but without fsync: a tes
 """
 
 import contextlib
+import os
 import secrets
 import shutil
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 from cli import embedded_postgres, embedded_valkey
 from cli.home import Home
-from cli.placement import Placement, choose_user, data_folders, place
+from cli.placement import Placement, choose_user, data_folders, place, run_as
 from cli.ports import pick_free
 from cli.processes import die_with_parent
 
@@ -70,6 +71,11 @@ class Servers:
         """What psql prints for `sql` as the owner."""
         return run_psql(self.programs / "psql", self.owner_url(database), "--command", sql)
 
+    def reach(self, name: str) -> Database:
+        """The database of this name on this server."""
+        url = embedded_postgres.database_url(self.port, APPLICATION, self.application_password, name)
+        return Database(name, url, self.owner_url(name), self.programs / "psql")
+
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
         """A fresh database with the schema and nothing else; dropped at the end, whoever is still connected."""
@@ -77,9 +83,8 @@ class Servers:
         self.psql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         for setting in self.database_settings:
             self.psql(f"ALTER DATABASE {name} SET {setting}")
-        url = embedded_postgres.database_url(self.port, APPLICATION, self.application_password, name)
         try:
-            yield Database(name, url, self.owner_url(name), self.programs / "psql")
+            yield self.reach(name)
         finally:
             self.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -128,6 +133,40 @@ def run_servers() -> Iterator[Servers]:
         # The second is where things went that the servers' user could not reach.
         for data in data_folders(home):
             shutil.rmtree(data.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def run_copy(servers: Servers, *, as_standby: bool) -> Iterator[Servers]:
+    """A second PostgreSQL on a copy of the first one's files as they are now.
+
+    As a standby it follows the first; else it goes on by itself, as a copy of a disk does.
+    """
+    user = choose_user()
+    folder = Path(tempfile.mkdtemp(prefix="branchline-test-copy-"))
+    if user is not None:
+        os.chown(folder, user.uid, user.gid)
+    data, port = folder / "data", pick_free(HOST)
+    try:
+        subprocess.run(
+            [
+                str(servers.programs / "pg_basebackup"),
+                f"--pgdata={data}",
+                f"--dbname={servers.owner_url('postgres')}",
+                "--checkpoint=fast",
+                "--no-sync",
+                *(["--write-recovery-conf"] if as_standby else []),
+            ],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            **run_as(user),  # type: ignore[call-overload]
+        )
+        placement = Placement(user, servers.programs, Path(), data, ())
+        with _postgresql(placement, port, folder):
+            yield replace(servers, port=port)
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
