@@ -367,7 +367,7 @@ async def test_a_socket_follows_so_many_topics_and_no_more(
 
 
 @contextlib.asynccontextmanager
-async def _stalled_reader(gateway: RunningGateway, tenant: Tenant) -> AsyncIterator[Socket]:
+async def stalled_reader(gateway: RunningGateway, tenant: Tenant) -> AsyncIterator[Socket]:
     """A socket whose client stops to read: its receive buffer is small, and what comes stays in the kernel."""
     small = sockets.socket()
     small.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
@@ -392,7 +392,7 @@ async def test_a_slow_reader_is_taken_out_and_brought_forward_without_a_gap(
     lead = await make_lead(api, tenant)
     async with run_gateway(database, servers.redis_url, unsent_bytes=64 * 1024) as gateway:
         await gateway.relay.publish(tenant)
-        async with _stalled_reader(gateway, tenant) as slow, gateway.socket(tenant) as quick:
+        async with stalled_reader(gateway, tenant) as slow, gateway.socket(tenant) as quick:
             theirs, ours = await follow(slow, "leads"), await follow(quick, "leads")
             first = ours.position
             assert first is not None
@@ -418,7 +418,7 @@ async def test_a_reader_that_stays_slow_is_closed_and_resumes_exactly(
         database, servers.redis_url, unsent_bytes=64 * 1024, drain_seconds=0.5, close_seconds=0.5
     ) as gateway:
         await gateway.relay.publish(tenant)
-        async with _stalled_reader(gateway, tenant) as slow:
+        async with stalled_reader(gateway, tenant) as slow:
             replica = await follow(slow, "leads")
             first = replica.position
             assert first is not None
