@@ -1,8 +1,10 @@
 """Nothing typed is lost (I9): not by a crash, a server that is away, a queue that is too old, or lost access."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,7 @@ from branchline_client import (
     WriteRefusedError,
     connect,
 )
+from branchline_client.cache import FILE
 from branchline_client.clock import Clock
 from branchline_client.identity import device_ms, new_client_id
 from branchline_client.mutation import Mutation
@@ -184,6 +187,32 @@ async def test_lost_access_purges_and_puts_aside_and_says_so(
             transport.is_cut = False
             system.psql(f"UPDATE organization_members SET reads = 'all' WHERE {member}")
         await leads.wait_for(lambda it: len(it) >= everything)
+
+
+async def test_rights_that_went_while_one_was_away_take_with_them_what_is_kept(
+    system: Stack, tmp_path: Path
+) -> None:
+    folder = tmp_path / "carla"
+    member = f"user_id = (SELECT id FROM users WHERE email = '{CARLA}')"
+    async with within(), client_of(system, CARLA, store=folder) as carla:
+        async with carla.live("leads") as leads, carla.live("clients") as companies:
+            await leads.wait_live()
+            await companies.wait_live()
+            everything = len(leads)
+    assert _kept_topics(folder) == {"leads", "clients"}
+    try:
+        system.psql(f"UPDATE organization_members SET reads = 'own' WHERE {member}")
+        async with within(), client_of(system, CARLA, store=folder) as carla, carla.live("leads") as leads:
+            await leads.wait_live()
+            assert 0 < len(leads) < everything
+        assert _kept_topics(folder) == {"leads"}
+    finally:
+        system.psql(f"UPDATE organization_members SET reads = 'all' WHERE {member}")
+
+
+def _kept_topics(folder: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(folder / FILE)) as connection:
+        return {topic for (topic,) in connection.execute("SELECT DISTINCT topic FROM records")}
 
 
 async def test_another_persons_work_is_never_sent(system: Stack, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from branchline_client.cache import Cache, TopicChanges
 from branchline_client.errors import StoreError
@@ -70,12 +70,21 @@ class CacheWriter:
             for topic, (collection, _, _) in self._kept.items()
             if topic in named or (collection in of and topic not in followed)
         ]
-        for topic in gone:
-            del self._kept[topic]
         for topic in named:
             self._left.pop(topic, None)
-        if self._cache is not None and gone:
-            await self._cache.delete(gone)
+        await self._delete(gone)
+
+    async def forget_unfollowed(self) -> None:
+        """Delete the topics that are not followed now."""
+        followed = {live.spec.topic for live in self._lives()}
+        self._left = {topic: each for topic, each in self._left.items() if topic in followed}
+        await self._delete([topic for topic in self._kept if topic not in followed])
+
+    async def _delete(self, topics: Sequence[str]) -> None:
+        for topic in topics:
+            del self._kept[topic]
+        if self._cache is not None and topics:
+            await self._cache.delete(topics)
 
     async def _write(self, cache: Cache, *, with_positions: bool) -> None:
         lives = list(self._lives())

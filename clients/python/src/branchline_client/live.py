@@ -48,6 +48,9 @@ class Host(Protocol):
     def live_advanced(self, live: LiveCollection) -> None:
         """Take note that the server's state has moved."""
 
+    def view_changed(self) -> None:
+        """Take note that a topic shows something else than it did: rights have changed while nobody was told."""
+
     def needs_review(self, collection: str, record_id: str) -> bool:
         """Whether a write of a record lies in the inbox."""
 
@@ -155,6 +158,8 @@ class LiveCollection:
 
     def replaced(self, records: Sequence[TaggedRecord], position: Position) -> None:
         """Take a snapshot."""
+        if self.position is not None and self.position.view != position.view:
+            self._host.view_changed()
         update = self.view.replaced(records, position)
         self.position = position
         self._dirty.clear()

@@ -273,6 +273,10 @@ class Session:
         """Take note that the server's state has moved."""
         self.cache_writer.note()
 
+    def view_changed(self) -> None:
+        """Have what is kept of topics that are not followed go: it is not told what of it may still be held."""
+        self.tasks.start(self.cache_writer.forget_unfollowed(), name="branchline forget")
+
     def needs_review(self, collection: str, record_id: str) -> bool:
         """Whether a write of a record lies in the inbox."""
         key = (collection, record_id)
