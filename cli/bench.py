@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,8 +62,47 @@ def run(arguments: list[str]) -> int:
 def _suite(context: typer.Context) -> int:
     if context.invoked_subcommand is not None:
         return EXIT_OK
-    names = ("startup", "latency", "fan_out", "peers", "write_rate", "sync_rate", "idle_memory")
-    return max(run([name]) for name in names)
+    return _run_all(SUITE)
+
+
+SUITE = (
+    ("startup",), ("latency",), ("fan_out",), ("peers",), ("write_rate",), ("sync_rate",), ("idle_memory",),
+)  # fmt: skip
+
+
+def _run_all(commands: Sequence[Sequence[str]]) -> int:
+    """Run each, whatever became of the one before, into a folder of their own; then the report."""
+    from benchmarks import summary
+    from benchmarks.harness import report
+
+    folder = report.RESULTS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    report.keep_in(folder)
+    status = EXIT_OK
+    for command in commands:
+        report.current_arguments[:] = command
+        try:
+            status = max(status, run(list(command)))
+        except StartupError as error:
+            print(f"INVALID: {command[0]} could not run: {error}", flush=True)
+            status = EXIT_FAILURE
+    return max(status, summary.run(folder, None))
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of results; without it, that of the last suite.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="A folder of earlier results to compare with.")] = None,
+) -> int:
+    """One page of HTML about a folder of results, with plots, verdicts, and a comparison with another."""
+    from benchmarks import summary
+    from benchmarks.harness.report import RESULTS
+
+    suites = sorted(each for each in RESULTS.glob("2*") if each.is_dir())
+    if folder is None and not suites:
+        raise StartupError("no suite was run yet: `branchline bench` runs all, or name a folder.")
+    return summary.run(folder or suites[-1], against)
 
 
 @app.command()

@@ -118,5 +118,6 @@ def write_log(path: Path, histograms: dict[str, Histogram], *, start_s: float, s
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
     for tag, histogram in histograms.items():
-        lines.append(f"Tag={tag},0.000,{seconds:.3f},{histogram.max_ms:.3f},{histogram.encoded()}")
+        name = tag.replace(",", ";")  # a comma would end it
+        lines.append(f"Tag={name},0.000,{seconds:.3f},{histogram.max_ms:.3f},{histogram.encoded()}")
     path.write_text("\n".join(lines) + "\n")

@@ -19,6 +19,15 @@ from benchmarks.harness.stack import Stack
 from benchmarks.harness.writing import WritingOutcome
 
 RESULTS = ROOT / "benchmarks" / "results"
+_folder = RESULTS
+current_arguments: list[str] = sys.argv[2:]
+"""What `branchline bench` was told; in a suite, what would run the one benchmark alone."""
+
+
+def keep_in(folder: Path) -> None:
+    """Keep the results of this process in a folder of their own from now on."""
+    global _folder  # one process runs one suite
+    _folder = folder
 
 
 @dataclass(slots=True)
@@ -39,7 +48,7 @@ class Report:
     """One benchmark's results: `add` each run, then `finish`."""
 
     name: str
-    command: str = field(default_factory=lambda: "branchline bench " + shlex.join(sys.argv[2:]))
+    command: str = field(default_factory=lambda: "branchline bench " + shlex.join(current_arguments))
     runs: dict[str, Any] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
@@ -115,9 +124,9 @@ class Report:
 
     def finish(self) -> int:
         """Write the files; the exit status: 0 if every run is valid, whatever its figures."""
-        RESULTS.mkdir(parents=True, exist_ok=True)
+        _folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._begun))
-        path = RESULTS / f"{stamp}-{self.name}.json"
+        path = _folder / f"{stamp}-{self.name}.json"
         path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         if self.histograms:
             seconds = time.time() - self._begun

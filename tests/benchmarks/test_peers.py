@@ -41,7 +41,7 @@ def test_a_peer_that_cannot_be_had_is_named_with_the_reason(
     def missing() -> None:
         raise AbsentError("npm is not on the PATH")
 
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "_folder", tmp_path)
     absent = Entry("socketio", "Socket.IO", "tested", stores=True, run=missing)  # type: ignore[arg-type]  # it raises
     assert run(bench_stack, [absent], seconds=0.5) == 0
     assert "ABSENT: Socket.IO: npm is not on the PATH" in capsys.readouterr().out
