@@ -13,7 +13,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem } .quiet, .grid + text { color: var(--quiet) }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px } td, th { border-bottom: 1px solid var(--line);
-  padding: .25rem .5rem; text-align: left; vertical-align: top } td:nth-child(2) { min-width: 6em } td.number { text-align: right; white-space: nowrap }
+  padding: .25rem .5rem; text-align: left; vertical-align: top } td:nth-child(2) { min-width: 6em }
+  td.number { text-align: right; white-space: nowrap }
 svg { width: 100%; height: auto; font: 11px system-ui, sans-serif } svg text { fill: currentColor }
 .grid { stroke: var(--line) } .met { color: #2c8a3d } .missed { color: #d03a2b } .not { color: var(--quiet) }
 .key { margin-right: 1rem; font-size: 13px; white-space: nowrap } .key i { display: inline-block; width: .8em;
