@@ -29,6 +29,8 @@ from gateway.tail import Chunk
 WORKERS = 4
 CHANGES_AT_ONCE = 512
 """Changes that are replayed in one go."""
+CONFLATED_AT_ONCE = 1024
+"""The same for those that are told of states in place of steps: the more there are, the more come to one."""
 TURNS = 8
 """Goes from memory before everybody else has a turn."""
 RETRY_SECONDS = 0.5
@@ -48,9 +50,10 @@ class _Replayed:
     from_offset: int
     in_page: bool
     changes: int
+    folded: int
 
 
-_ReplayKey = tuple[str, str, int, bool, int, int]
+_ReplayKey = tuple[str, str, int, bool, bool, int, int]
 
 
 class CatchUp:
@@ -106,7 +109,8 @@ class CatchUp:
                     organization.go_live(subscription)
                     return
                 case Step.REPLAY:
-                    self._replay(subscription, organization.tail.run(subscription.cursor, CHANGES_AT_ONCE))
+                    most = CONFLATED_AT_ONCE if subscription.conflates else CHANGES_AT_ONCE
+                    self._replay(subscription, organization.tail.run(subscription.cursor, most))
                 case Step.CHOOSE | Step.READ_PAGE | Step.READ_LOG:
                     break
         subscription.is_working = True
@@ -274,6 +278,7 @@ class CatchUp:
         if replayed.frames:
             subscription.seat.send_frames(replayed.frames)
             deliveries_counter.inc(replayed.changes)
+            self._metrics.folded += replayed.folded
         subscription.replayed(end, from_offset=replayed.from_offset, in_page=replayed.in_page)
 
     def _replayed(
@@ -285,6 +290,7 @@ class CatchUp:
             subscription.view.name,
             subscription.from_offset,
             subscription.in_page,
+            subscription.conflates,
             subscription.cursor,
             end,
         )
@@ -297,9 +303,9 @@ class CatchUp:
         changes = [
             change for chunk in chunks for change in changes_of(chunk) if cursor < change.offset <= end
         ]
-        messages = writer.write(changes)
+        messages = writer.write_latest(changes) if subscription.conflates else writer.write(changes)
         frames = b"".join([text_frame(message) for message in messages])
-        replayed = _Replayed(frames, writer.from_offset, writer.in_page, writer.written)
+        replayed = _Replayed(frames, writer.from_offset, writer.in_page, writer.written, writer.folded)
         self._replays[key] = replayed
         self._kept_bytes += len(frames) + _REPLAY_OVERHEAD_BYTES
         while self._kept_bytes > KEPT_BYTES and len(self._replays) > 1:

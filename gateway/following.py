@@ -59,10 +59,12 @@ class Following:
         seat.send(downstream.unsubscribed(id=request.id, topic=topic, reason="asked"))
 
     def slowed(self, seat: Seat) -> None:
-        """Send nothing of the log to a seat whose reader is slow; remember where it stood."""
+        """Send nothing of the log to a seat whose reader is slow; remember where it stood. It goes on with the latest
+        state of what has changed meanwhile.
+        """
         organization = seat.organization
         if organization is not None and seat.connection.is_slow:
-            organization.fall_behind(seat, organization.feed.cursor)
+            organization.fall_behind(seat, organization.feed.cursor, conflates=True)
 
     def drained(self, seat: Seat) -> None:
         """Bring a seat forward whose reader has read."""

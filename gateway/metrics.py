@@ -22,6 +22,7 @@ class Metrics:
     writes: int = 0
     snapshots: int = 0
     replays: int = 0
+    folded: int = 0
     gaps: int = 0
     log_reads: int = 0
     page_reads: int = 0
@@ -98,6 +99,10 @@ class GatewayCollector(Collector):
             "socket_writes": ("Writes of deltas to sockets.", metrics.writes),
             "snapshots": ("Snapshots begun.", metrics.snapshots),
             "replays": ("Replays begun.", metrics.replays),
+            "conflated_changes": (
+                "Changes that slow sockets were not sent, because a later one of the same record was.",
+                metrics.folded,
+            ),
             "feed_gaps": ("Gaps in what Redis brought, filled from the log.", metrics.gaps),
             "log_reads": ("Reads of the log.", metrics.log_reads),
             "page_reads": ("Reads of pages of snapshots.", metrics.page_reads),

@@ -115,13 +115,16 @@ class Organization:
         subscription.go_live()
         self.settle(seat)
 
-    def fall_behind(self, seat: Seat, cursor: int) -> None:
-        """Take a seat out of the live stream; everything up to `cursor` that concerns it was sent or is pending."""
+    def fall_behind(self, seat: Seat, cursor: int, *, conflates: bool = False) -> None:
+        """Take a seat out of the live stream; everything up to `cursor` that concerns it was sent or is pending.
+
+        `conflates`: because it does not keep up.
+        """
         for subscription in seat.subscriptions:
             if subscription.stage is Stage.LIVE:
                 live = self.hub.live_view(subscription.view.name)
                 assert live is not None
-                subscription.fall_behind(live.writer, cursor)
+                subscription.fall_behind(live.writer, cursor, conflates=conflates)
         self.settle(seat)
 
     def settle(self, seat: Seat) -> None:

@@ -48,6 +48,7 @@ class Subscription:
     """
 
     __slots__ = (
+        "conflates",
         "cursor",
         "failing_since",
         "from_offset",
@@ -76,6 +77,8 @@ class Subscription:
         self.cursor = 0
         self.from_offset = 0
         self.in_page = False
+        self.conflates = False
+        """Whether it fell behind because its reader is slow: it is brought up with states, not with steps."""
         self.is_working = False
         """Whether something is being read for it."""
         self.failing_since: float | None = None
@@ -107,8 +110,9 @@ class Subscription:
         self.progress = None
         self.stage = Stage.BEHIND
 
-    def fall_behind(self, writer: DeltaWriter, cursor: int) -> None:
+    def fall_behind(self, writer: DeltaWriter, cursor: int, *, conflates: bool) -> None:
         """Leave the live stream where its view's writer stands, with everything up to `cursor` sent."""
+        self.conflates = conflates
         self.from_offset = writer.from_offset
         self.in_page = writer.in_page
         self.cursor = cursor
@@ -116,6 +120,7 @@ class Subscription:
 
     def go_live(self) -> None:
         """Join the live stream."""
+        self.conflates = False
         self.stage = Stage.LIVE
         self.target = 0
 

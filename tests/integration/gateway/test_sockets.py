@@ -386,7 +386,7 @@ async def _flood(gateway: RunningGateway, api: Connection, tenant: Tenant, lead:
     return head
 
 
-async def test_a_slow_reader_is_taken_out_and_brought_forward_without_a_gap(
+async def test_a_slow_reader_is_taken_out_and_brought_forward_by_states(
     servers: Servers, database: Database, api: Connection, tenant: Tenant
 ) -> None:
     lead = await make_lead(api, tenant)
@@ -399,15 +399,26 @@ async def test_a_slow_reader_is_taken_out_and_brought_forward_without_a_gap(
             slow.connection.transport.pause_reading()
             head = await _flood(gateway, api, tenant, lead, 50)
             await catch_up(quick, ours, head)
+            assert ours.offsets == list(range(first + 1, head + 1))
             assert gateway.gateway.sweep.slow_count == 1
             [seat] = [each for each in gateway.gateway.server.seats if each.connection.is_slow]
             assert seat.connection.unsent_bytes <= 64 * 1024 + 32 * 1024
             slow.connection.transport.resume_reading()
-            await catch_up(slow, theirs, head)
-            assert theirs.offsets == list(range(first + 1, head + 1))
+            told: list[str] = []
+            while theirs.position != head:
+                message = await slow.next("delta", "head")
+                theirs.take(message)
+                for change in message.get("changes", []):
+                    told += change.get("mutation_ids") or [change["mutation_id"]]
+                    assert message.get("conflated", False) == ("mutation_ids" in change)
+            # The latest state in place of the steps, with every mutation of them.
+            assert theirs.records == ours.records
+            assert len(told) == len(set(told)) == 50
+            assert gateway.gateway.metrics.folded == 50 - len(theirs.offsets) > 20
             await wait_until(lambda: seat.is_up_to_date)
-            head = await _flood(gateway, api, tenant, lead, 1)
+            head = await _flood(gateway, api, tenant, lead, 2)
             await catch_up(slow, theirs, head)
+            assert theirs.offsets[-2:] == [head - 1, head]
 
 
 async def test_a_reader_that_stays_slow_is_closed_and_resumes_exactly(

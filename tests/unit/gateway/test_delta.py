@@ -97,3 +97,59 @@ def test_an_empty_delta_reaches_an_offset() -> None:
     one = writer(from_offset=3)
     assert written([one.reach(9)]) == [(3, 9, [], False)]
     assert written(one.write(run(1, first=10))) == [(9, 10, [10], False)]
+
+
+def conflated(messages: list[bytes]) -> list[bool]:
+    return [orjson.loads(each).get("conflated", False) for each in messages]
+
+
+def same(first: int, count: int, *, last_of_commit: int | None = None, **fields: Any) -> list[LoggedChange]:
+    """Updates of one record, each a transaction of its own unless `last_of_commit` says where theirs ends."""
+    return [
+        change(offset, after=record(id="same", **fields), last_of_commit=last_of_commit or offset)
+        for offset in range(first, first + count)
+    ]
+
+
+def test_one_who_is_behind_is_told_of_the_latest_states() -> None:
+    one = writer()
+    messages = one.write_latest(same(1, 5))
+    assert written(messages) == [(0, 5, [5], False)]
+    assert conflated(messages) == [True]
+    assert (one.written, one.folded, one.from_offset) == (1, 4, 5)
+
+
+def test_what_has_but_one_step_each_is_told_as_it_is() -> None:
+    messages = writer().write_latest(run(2, 1))
+    assert written(messages) == [(0, 3, [1, 2, 3], False)]
+    assert conflated(messages) == [False]
+
+
+def test_pages_that_were_begun_are_ended_before_anything_is_conflated() -> None:
+    one = writer(in_page=True)
+    messages = one.write_latest([*same(1, 2, last_of_commit=2), *same(3, 3), *same(6, 2, last_of_commit=9)])
+    assert written(messages) == [(0, 2, [1, 2], False), (2, 5, [5], False), (5, 9, [6, 7], True)]
+    assert conflated(messages) == [False, True, False]
+    assert one.in_page
+
+
+def test_a_transaction_without_its_end_is_not_conflated() -> None:
+    one = writer()
+    messages = one.write_latest(same(1, 3, last_of_commit=7))
+    assert written(messages) == [(0, 7, [1, 2, 3], True)]
+
+
+def test_many_states_come_in_pages() -> None:
+    one = writer()
+    large = "n" * (MAX_DELTA_BYTES // 2)
+    changes = [
+        change(
+            offset, after=record(id=str(offset % 3), notes=large), operation="insert", last_of_commit=offset
+        )
+        for offset in range(1, 7)
+    ]
+    messages = one.write_latest(changes)
+    assert written(messages) == [(0, 6, [4], True), (0, 6, [5], True), (0, 6, [6], False)]
+    assert all(conflated(messages))
+    assert all(len(each) <= MAX_DELTA_BYTES for each in messages)
+    assert not one.in_page
