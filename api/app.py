@@ -22,7 +22,7 @@ from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
 from api.http_protocol import Protocol
 from api.middleware import BODY_LIMIT_BYTES, Rim
-from api.pages import PageFiles, documentation, no_page, openapi, page_directory
+from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
 from api.routes import auth, invitations, passwords, service, sessions
 from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
@@ -109,6 +109,7 @@ def _add_routes(app: FastAPI) -> None:
             _route("/api/overwritten", GET=list_overwritten),
             _route("/api/overwritten/seen", POST=mark_seen),
             _route("/openapi.json", GET=openapi),
+            _route("/asyncapi.json", GET=asyncapi),
             _route("/docs", GET=documentation),
             _route("/docs/{name}", GET=documentation),
         ]

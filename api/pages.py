@@ -9,12 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api.request import services_of
+from api.routes.service import gateway_url_for, package_version
+from core.protocol.asyncapi import asyncapi_document
 
 _HERE = Path(__file__).resolve().parent
 _STATIC = _HERE / "static"
@@ -68,6 +71,12 @@ async def documentation(request: Request) -> Response:
 async def openapi(request: Request) -> Response:
     """The OpenAPI document of the catalogue as it is now."""
     body = services_of(request).describe().openapi(request.app.state.fixed_document)
+    return Response(body, media_type="application/json", headers={"access-control-allow-origin": "*"})
+
+
+async def asyncapi(request: Request) -> Response:
+    """The AsyncAPI document of the protocol on a socket."""
+    body = orjson.dumps(asyncapi_document(package_version(), gateway_url_for(request)))
     return Response(body, media_type="application/json", headers={"access-control-allow-origin": "*"})
 
 

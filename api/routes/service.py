@@ -8,12 +8,11 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.request import services_of
+from core.protocol.asyncapi import SUBPROTOCOL
 from core.status_server import status_response
 from core.tokens import ACCESS_TOKEN_SECONDS
 
 router = APIRouter(tags=["service"])
-
-SUBPROTOCOL = "branchline.v1"
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,255})(?::[0-9]{1,5})?")
 
@@ -58,7 +57,7 @@ async def client_config(request: Request) -> ClientConfig:
     """What a page needs before it signs in."""
     settings = services_of(request).settings
     return ClientConfig(
-        gateway_url=settings.gateway_url or gateway_url_beside(request, settings.gateway_port),
+        gateway_url=gateway_url_for(request),
         protocol=SUBPROTOCOL,
         version=package_version(),
         environment=settings.env,
@@ -66,8 +65,13 @@ async def client_config(request: Request) -> ClientConfig:
     )
 
 
-def gateway_url_beside(request: Request, port: int) -> str:
-    """The gateway's address on the host by which the client reached this server."""
+def gateway_url_for(request: Request) -> str:
+    """The gateway's address as it is set, else on the host by which the client reached this server."""
+    settings = services_of(request).settings
+    return settings.gateway_url or _gateway_url_beside(request, settings.gateway_port)
+
+
+def _gateway_url_beside(request: Request, port: int) -> str:
     match = _HOST.fullmatch(request.headers.get("host", ""))
     host = match.group(1) if match else "127.0.0.1"
     return f"{'wss' if request.url.scheme == 'https' else 'ws'}://{host}:{port}/ws"

@@ -86,6 +86,15 @@ async def test_without_the_database_it_is_not_ready_and_answers_503(
                     assert doomed.name not in response.text
 
 
+async def test_the_sockets_document_names_the_gateway_that_this_server_does(api: Api) -> None:
+    host = {"host": "crm.test:8000"}
+    document = (await api.client().get("/asyncapi.json", headers=host)).json()
+    configured = (await api.client().get("/api/client-config", headers=host)).json()
+    server = document["servers"]["gateway"]
+    assert f"{server['protocol']}://{server['host']}/ws" == configured["gateway_url"]
+    assert document["info"]["version"] == configured["version"]
+
+
 async def test_what_the_database_can_never_carry_out_is_not_called_unavailable(
     api: Api, tenant: Tenant, owner: Connection
 ) -> None:
