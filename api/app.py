@@ -23,7 +23,7 @@ from api.errors import add_handlers, method_not_allowed
 from api.http_protocol import Protocol
 from api.middleware import BODY_LIMIT_BYTES, Rim
 from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
-from api.routes import auth, invitations, passwords, service, sessions
+from api.routes import auth, invitations, passwords, portal, sealed, service, sessions
 from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
 from api.routes.history import list_history, restore_record
@@ -43,7 +43,7 @@ KEEP_ALIVE_SECONDS = 75
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 
-_ROUTERS = (auth.router, sessions.router, passwords.router, invitations.router, service.router)
+_ROUTERS = tuple(each.router for each in (auth, sessions, passwords, invitations, sealed, portal, service))
 
 _log = structlog.get_logger()
 
@@ -131,7 +131,7 @@ class _CollectionName(StringConvertor):
     No table of these names can be tracked.
     """
 
-    regex = r"(?!(?:auth|changes|client-config|overwritten|sync)(?:/|$))[^/]+"
+    regex = r"(?!(?:auth|changes|client-config|overwritten|portal|sync)(?:/|$))[^/]+"
 
 
 register_url_convertor("collection", _CollectionName())

@@ -161,3 +161,62 @@ UPDATE users SET preferences = $2::jsonb WHERE id = $1 RETURNING preferences::te
 -- Changes some of a person's preferences, by name; null takes one away. Refused where they would be larger than $3 bytes.
 UPDATE users SET preferences = jsonb_strip_nulls(preferences || $2::jsonb)
 WHERE id = $1 AND octet_length((preferences || $2::jsonb)::text) <= $3 RETURNING preferences::text;
+
+-- name: fetch_sealed
+-- What is sealed of a client ($2), or, where that is null, of an outside system by the name $3.
+SELECT key_id, sealed, updated_at, updated_by FROM sealed_values
+WHERE organization_id = $1 AND client_id IS NOT DISTINCT FROM $2::uuid AND name = $3;
+
+-- name: list_sealed
+-- For which outside systems the organisation has a token, without the tokens.
+SELECT name, updated_at, updated_by FROM sealed_values WHERE organization_id = $1 AND client_id IS NULL ORDER BY name LIMIT 500;
+
+-- name: put_sealed
+-- Seals a value in its place, over what was there.
+INSERT INTO sealed_values (organization_id, client_id, name, key_id, sealed, updated_by) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organization_id, client_id, name) DO UPDATE
+  SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = now(), updated_by = excluded.updated_by;
+
+-- name: remove_sealed
+-- Removes a sealed value; a row if there was one.
+DELETE FROM sealed_values WHERE organization_id = $1 AND client_id IS NOT DISTINCT FROM $2::uuid AND name = $3 RETURNING name;
+
+-- name: find_branch_of_client
+-- A client's branch, if the client is of branches ($3) that may be seen; null: all.
+SELECT branch_id FROM clients WHERE organization_id = $1 AND id = $2
+  AND ($3::uuid[] IS NULL OR branch_id IS NULL OR branch_id = ANY ($3));
+
+-- name: find_branch_of_contact
+-- A contact's branch, if the contact is of branches ($3) that may be seen; null: all.
+SELECT branch_id FROM contacts WHERE organization_id = $1 AND id = $2
+  AND ($3::uuid[] IS NULL OR branch_id IS NULL OR branch_id = ANY ($3));
+
+-- name: give_portal_access
+-- Writes a contact's token down.
+INSERT INTO client_portal_access (organization_id, id, contact_id, token_hash, created_by, expires_at)
+VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 second') RETURNING expires_at;
+
+-- name: end_portal_access
+-- Ends all of a contact's tokens.
+UPDATE client_portal_access SET revoked_at = now()
+WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now();
+
+-- name: use_portal_access
+-- The contact whose token this is, if it is in force.
+UPDATE client_portal_access a SET last_used_at = now()
+WHERE a.organization_id = $1 AND a.id = $2 AND a.token_hash = $3 AND a.revoked_at IS NULL AND a.expires_at > now()
+  AND EXISTS (SELECT FROM organizations o WHERE o.id = a.organization_id AND o.closed_at IS NULL)
+RETURNING a.contact_id;
+
+-- name: fetch_portal
+-- What a contact sees: who they are, their company, and its open and past deals, without what colleagues wrote about them.
+SELECT json_build_object(
+  'organization', (SELECT o.name FROM organizations o WHERE o.id = $1),
+  'contact', json_build_object('id', c.id, 'first_name', c.first_name, 'last_name', c.last_name, 'email', c.email,
+    'phone', c.phone, 'title', c.title),
+  'client', (SELECT json_build_object('id', k.id, 'name', k.name, 'address', k.address, 'city', k.city, 'country', k.country)
+    FROM clients k WHERE k.organization_id = $1 AND k.id = c.client_id),
+  'deals', coalesce((SELECT json_agg(json_build_object('id', d.id, 'name', d.name, 'stage', d.stage,
+      'expected_close_on', d.expected_close_on) ORDER BY d.id DESC)
+    FROM (SELECT * FROM deals WHERE organization_id = $1 AND contact_id = c.id ORDER BY id DESC LIMIT 200) d), '[]'))::text
+FROM contacts c WHERE c.organization_id = $1 AND c.id = $2;

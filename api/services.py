@@ -24,6 +24,7 @@ from core.catalogue import CatalogueWatcher
 from core.database import Pool, create_pool
 from core.lifecycle import StartupError
 from core.protocol.collection import Catalogue
+from core.sealing import Seals, parse_keys
 from core.settings import Settings
 from core.tokens import Tokens
 
@@ -69,6 +70,7 @@ class Services:
     sessions: Sessions
     people: People
     principals: Principals
+    seals: Seals | None
     health: Health
     limiter: Limiter
     cursor_key: bytes
@@ -130,6 +132,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             principals=principals,
             health=Health(pool, redis, watcher, committer),
             limiter=limiter,
+            seals=_seals_of(settings, tokens),
             cursor_key=tokens.derive("cursors"),
             _described=Described(watcher.current),
         )
@@ -148,6 +151,13 @@ def public_url_of(settings: Settings) -> str:
     """Where people find the page, for links in mail."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+
+
+def _seals_of(settings: Settings, tokens: Tokens) -> Seals | None:
+    if settings.field_keys:
+        return Seals(parse_keys(settings.field_keys))
+    # A signing key is changed from time to time, and what it has sealed would be lost: not in production.
+    return None if settings.production else Seals([tokens.derive("sealed values")])
 
 
 def _mail_of(settings: Settings) -> MailSender:

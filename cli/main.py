@@ -146,6 +146,14 @@ def bench(context: typer.Context) -> int:
 
 
 @app.command()
+def rotate_keys() -> None:
+    """Seal every sealed value with the newest of BRANCHLINE_FIELD_KEYS."""
+    from cli import rotate_keys as command
+
+    asyncio.run(command.rotate(_command_settings("owner_database_url", "field_keys"), progress=_say))
+
+
+@app.command()
 def doctor() -> int:
     """Check this program's surroundings, and say how to mend what is wrong."""
     from cli import doctor as command

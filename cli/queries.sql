@@ -95,3 +95,16 @@ returning id, user_id, organization_id;
 -- name: fetch_emails
 -- Some people's e-mail addresses, to suggest.
 select email from users where disabled_at is null order by email limit 12;
+
+
+-- Keys
+
+-- name: fetch_sealed_with_other_keys
+-- At most $2 values that are not sealed with the key $1, kept from others for the transaction.
+select organization_id, client_id, name, key_id, sealed from sealed_values where key_id <> $1
+ order by organization_id, client_id, name limit $2 for update;
+
+-- name: seal_again
+-- Replace a value's sealing.
+update sealed_values set key_id = $4, sealed = $5
+ where organization_id = $1 and client_id is not distinct from $2 and name = $3;

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.addresses import parse_networks
 from core.lifecycle import StartupError
+from core.sealing import parse_keys
 from core.token_keys import BadKeyError, is_private_key, read_keys
 
 PREFIX = "BRANCHLINE_"
@@ -30,6 +31,7 @@ SECRET_NAMES = frozenset(
         "secret",
         "signing_key",
         "mail_url",
+        "field_keys",
     }
 )
 
@@ -114,6 +116,13 @@ class Settings(BaseSettings):
         default="",
         description="Where the keys that verify access tokens are published, for a gateway that is not to hold the "
         "signing key: the API's `/api/auth/jwks.json`. https, or http on this machine.",
+    )
+    field_keys: str = Field(
+        default="",
+        repr=False,
+        description="The keys that seal tax ids and tokens of outside systems at rest: base64 of 32 bytes each "
+        "(`openssl rand -base64 32`), with commas between. The first one seals, all open; `branchline rotate-keys` "
+        "seals anew what older ones have sealed. In development one is made of the secret if this is not set.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -249,6 +258,13 @@ class Settings(BaseSettings):
     def _postgresql_url(cls, value: str) -> str:
         if value and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("a URL that begins with postgresql:// was expected")
+        return value
+
+    @field_validator("field_keys")
+    @classmethod
+    def _field_keys(cls, value: str) -> str:
+        if value:
+            parse_keys(value)
         return value
 
     @field_validator("mail_url")
