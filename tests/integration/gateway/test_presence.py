@@ -15,6 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from cli.ports import pick_free
+from gateway.options import Options
+from gateway.sweep import TICK_SECONDS
 from tests.gateways import SECRET, RunningGateway, Socket, run_gateway, wait_until
 from tests.integration.gateway.leads import change_lead, delete_lead, make_lead
 from tests.integration.gateway.onlookers import Onlooker
@@ -169,6 +171,25 @@ async def test_no_ghosts_of_a_gateway_that_was_killed(
             await process.wait()
             await vera_sees.sees("leads", GHOST_SECONDS)
             assert time.monotonic() - killed_at <= GHOST_SECONDS
+
+
+async def test_no_ghost_of_a_socket_whose_peer_is_dead(
+    servers: Servers, database: Database, tenant: Tenant
+) -> None:
+    """It is let go by the second ping that it does not answer: after 20 s and a tick, by default."""
+    async with (
+        run_gateway(database, servers.redis_url, ping_seconds=1.0) as gateway,
+        gateway.socket(tenant, "vera") as vera,
+        gateway.socket(tenant, "ana") as ana,
+    ):
+        vera_sees = Onlooker(vera)
+        await vera_sees.watch("leads")
+        await announce(ana, "leads", {"mood": "calm"})
+        await vera_sees.sees("leads", Ana={"mood": "calm"})
+        ana.connection.transport.pause_reading()
+        await vera_sees.sees("leads")
+        assert gateway.gateway.metrics.closes == {1006: 1}
+    assert 2 * Options().ping_seconds + TICK_SECONDS <= 25
 
 
 @contextlib.asynccontextmanager
