@@ -159,7 +159,9 @@ export class Connection {
     this.#socket = null;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    // Browsers complain of one that is closed before it has opened.
+    if (socket.readyState) socket.close();
+    else socket.onopen = () => socket.close();
     this.#owner.disconnected();
   }
 

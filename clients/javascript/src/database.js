@@ -46,6 +46,8 @@ export class Database {
 
   /** @returns {Promise<Kept>} */
   async load() {
+    // What is on its way to the disk comes first.
+    await this.keep({});
     const seal = this.#seal;
     /** @param {string} store @returns {Promise<any[]>} */
     const all = async (store) => Promise.all((await this.#db.getAll(store)).map((row) => seal.open(row)));

@@ -125,6 +125,7 @@ export class Offline {
     await this.#flush();
     this.#open(null);
     this.#tabs?.close();
+    this.#tabs = null;
     (await this.#opened)?.close();
   }
 
@@ -169,7 +170,7 @@ export class Offline {
       const db = await openDatabase(this.#name, () => db.close());
       const { sensitive = [], max_records = 50_000 } = this.#options;
       const database = new Database(db, new Seal(sensitive, await openKey(db)), max_records);
-      session.writer.load(await database.load());
+      await session.writer.load(() => database.load());
       this.isDurable = true;
       this.#open(database);
       void database.forgetUnused(Date.now());
@@ -191,7 +192,7 @@ export class Offline {
     const session = this.#session;
     // What the last one that led has kept may be newer than what it told.
     const database = await this.#opened;
-    if (database) session.writer.load(await database.load());
+    if (database) await session.writer.load(() => database.load());
     if (!this.#tabs?.leads) return;
     session.lead();
     this.stateChanged();
@@ -237,10 +238,19 @@ export class Offline {
     const session = this.#session;
     const { type } = message;
     if (type === "changes") session.writer.take(message.changes);
-    else if (type === "signed_out") session.connection.post("close", "signed out in another tab");
+    else if (type === "signed_out") void this.#signedOut();
     else if (type === "pause") session.pause(message.isPaused, true);
     else if (session.leads) this.#asked(message, from);
     else if (from === this.#tabs?.leader) this.#told(message);
+  }
+
+  /** Somebody has signed out in another tab: what was kept is gone. */
+  async #signedOut() {
+    const session = this.#session;
+    session.leads = true;
+    session.connection.post("close");
+    session.setState("idle", "signed out in another tab");
+    await this.close();
   }
 
   /** Does for another tab what that needs the connection for. @param {any} message @param {string} tab */

@@ -49,7 +49,9 @@ export class Session {
   #ids = new Map();
   #identified = "";
   #helloAt = 0;
-  /** @type {() => void} */ #wakePoll = () => {};
+  /** Has the next poll come at once: there is something to fetch. */
+  #isPollDue = false;
+  #endPause = () => {};
 
   /** @param {Options} options @param {string} client_id */
   constructor(options, client_id) {
@@ -66,11 +68,14 @@ export class Session {
       silence_ms,
       openSocket: transport?.openSocket,
     });
-    this.subscriptions = new Subscriptions((message) => this.connection.send(message), this.policy);
+    this.subscriptions = new Subscriptions((message) => this.connection.send(message) || this.#wakePoll(), this.policy);
     this.pusher = new Pusher(this.writer, this.api, this.policy, {
       mayPush: () => this.leads && !["idle", "needs-auth", "stopped"].includes(this.state),
       identify: () => this.#identify(),
-      pushed: () => this.#moved(),
+      pushed: () => {
+        this.#moved();
+        this.#wakePoll();
+      },
     });
     const { writer, subscriptions, events } = this;
     this.api.onDate = (server_ms, round_trip_ms) => this.#seeTime(server_ms, round_trip_ms, DATE_MS);
@@ -171,7 +176,9 @@ export class Session {
     const { bringForward } = await import("./polling.js");
     const { poll_ms = 30_000 } = this.options;
     for (let failures = 0; !signal.aborted; ) {
+      this.#isPollDue = false;
       try {
+        if (!(await this.#identify())) return;
         await bringForward(this.api, this.subscriptions);
         failures = 0;
       } catch (error) {
@@ -179,15 +186,27 @@ export class Session {
         failures++;
       }
       const delay_ms = failures ? delayMs(this.policy, failures, Math.random()) : poll_ms;
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, delay_ms);
-        this.#wakePoll = () => {
-          clearTimeout(timer);
-          resolve(null);
-        };
-        signal.addEventListener("abort", this.#wakePoll);
-      });
+      if (!this.#isPollDue || failures) await this.#pause(delay_ms, signal);
     }
+  }
+
+  /** @param {number} delay_ms @param {AbortSignal} signal */
+  async #pause(delay_ms, signal) {
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, delay_ms);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve(null);
+      };
+      signal.addEventListener("abort", this.#endPause);
+    });
+    signal.removeEventListener("abort", this.#endPause);
+  }
+
+  #wakePoll() {
+    this.#isPollDue = true;
+    this.#endPause();
+    return false;
   }
 
   /** Takes a message of the socket. @param {any} message */
@@ -336,7 +355,6 @@ export class Session {
 
   /** What the server shows has moved, or writes were answered: some may be held by every copy now. */
   #moved() {
-    this.#wakePoll();
     if (!this.leads) return;
     const mirrors = [...this.subscriptions.entries.values()].filter(({ feed }) => feed.first !== "now").map(({ mirror }) => mirror);
     this.writer.release((pending) =>

@@ -28,6 +28,7 @@ export class Writer {
   /** Told of inbox entries and losses that are new. @type {(entry: InboxEntry) => void} */ onRefused = () => {};
   /** @type {(loss: Loss) => void} */ onLost = () => {};
   /** @type {Map<string, Waiter>} */ #waiters = new Map();
+  /** @type {Set<string> | null} */ #removed = null;
   #store;
 
   /**
@@ -41,18 +42,25 @@ export class Writer {
     this.client_id = client_id;
   }
 
-  /** Takes what the store held. @param {Kept} kept */
-  load({ queue, inbox, losses, clock }) {
+  /**
+   * Takes what the store holds. What is removed here while it is read stays removed.
+   * @param {() => Promise<Kept>} read
+   */
+  async load(read) {
+    /** @type {Set<string>} */ const removed = (this.#removed = new Set());
+    const { queue, inbox, losses, clock } = await read();
+    this.#removed = null;
     this.queue.unsent(this.queue.pending.values());
     if (clock) this.clock = { ...clock, last: later(this.clock.last, clock.last), seen: later(this.clock.seen, clock.seen) };
     for (const pending of queue) {
-      if (this.queue.pending.has(pending.mutation.mutation_id)) continue;
+      const { mutation_id } = pending.mutation;
+      if (removed.has(`queue ${mutation_id}`) || this.queue.pending.has(mutation_id)) continue;
       if (pending.stage !== "answered") pending.stage = "queued";
       this.queue.put(pending);
     }
     this.queue.shiftClocks(this.clock.offset_ms);
-    for (const entry of inbox) this.#toInbox(entry);
-    for (const loss of losses) this.losses.set(loss.id, loss);
+    for (const entry of inbox) if (!removed.has(`inbox ${entry.id}`)) this.#toInbox(entry);
+    for (const loss of losses) if (!removed.has(`losses ${loss.id}`)) this.losses.set(loss.id, loss);
     this.onTouched(queue.map(({ mutation }) => mutation));
     if (queue.length) this.onKept();
   }
@@ -90,8 +98,9 @@ export class Writer {
         mode: old.mode,
       }),
     );
-    for (const { id } of entries) this.inbox.delete(id);
-    return this.#enqueue(mutations, { inbox_gone: entries.map(({ id }) => id) });
+    const inbox_gone = entries.map(({ id }) => id);
+    this.apply({ inbox_gone });
+    return this.#enqueue(mutations, { inbox_gone });
   }
 
   /** Takes an entry out of the inbox, or a loss from the list, for good. @param {Changes} changes */
@@ -150,6 +159,9 @@ export class Writer {
   /** Shows changes here. @param {Changes} changes */
   apply({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [], losses_gone = [] }) {
     const touched = put.map(({ mutation }) => mutation);
+    for (const [kind, ids] of Object.entries({ queue: gone, inbox: inbox_gone, losses: losses_gone })) {
+      for (const id of ids) this.#removed?.add(`${kind} ${id}`);
+    }
     for (const id of gone) {
       const pending = this.queue.pending.get(id);
       if (pending) touched.push(pending.mutation);
