@@ -1387,19 +1387,57 @@ BEGIN
   END LOOP;
 END $$;
 
--- A failing mutation never fails its neighbours: on an error the slice is halved until the bad ones stand alone.
+-- Which mutations of a slice refer, by this foreign key, to what is neither there nor inserted with them: their ordinals.
+CREATE FUNCTION orphans(p_mutations jsonb, p_table regclass, p_constraint text) RETURNS integer[] LANGUAGE plpgsql
+  SET search_path = public, pg_temp AS $$
+DECLARE v_parent regclass; v_column text; v_key text; v_type text; v_scope text; v_orphans integer[];
+BEGIN
+  SELECT c.confrelid, a.attname, k.attname, format_type(k.atttypid, NULL), CASE cardinality(c.conkey) WHEN 2 THEN ' AND x.organization_id = current_organization()' END
+  INTO v_parent, v_column, v_key, v_type, v_scope
+  FROM pg_constraint c
+  JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[cardinality(c.conkey)]
+  JOIN pg_attribute k ON k.attrelid = c.confrelid AND k.attnum = c.confkey[cardinality(c.confkey)]
+  WHERE c.conrelid = p_table AND c.conname = p_constraint AND c.contype = 'f' AND (cardinality(c.conkey) = 1
+    OR cardinality(c.conkey) = 2 AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attnum = c.conkey[1] AND o.attname = 'organization_id'));
+  IF NOT FOUND THEN RETURN '{}'; END IF;
+  EXECUTE format($f$SELECT coalesce(array_agg(ordinal), '{}') FROM (
+      SELECT (e ->> 'ordinal')::integer AS ordinal, e -> 'fields' ->> %L AS reference FROM jsonb_array_elements($1) e
+      WHERE e ->> 'collection' = $2 AND e ->> 'operation' IN ('insert', 'update')) m
+    WHERE reference IS NOT NULL AND pg_input_is_valid(reference, %L)
+      AND NOT EXISTS (SELECT FROM %s x WHERE x.%I = reference::%s%s)
+      AND NOT EXISTS (SELECT FROM jsonb_array_elements($1) e WHERE e ->> 'collection' = $3 AND e ->> 'operation' = 'insert' AND e ->> 'id' = reference)$f$,
+    v_column, v_type, v_parent, v_key, v_type, v_scope) INTO v_orphans
+    USING p_mutations, (SELECT collection FROM tracked_tables WHERE table_oid = p_table), (SELECT collection FROM tracked_tables WHERE table_oid = v_parent);
+  RETURN v_orphans;
+END $$;
+
+-- A failing mutation never fails its neighbours. Whoever refers to nothing is found and stands alone; for any other error the
+-- slice is halved until the bad ones do.
 CREATE FUNCTION apply_slice(p_mutations jsonb) RETURNS mutation_result[] LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-DECLARE v_half integer := jsonb_array_length(p_mutations) / 2; v_state text; v_constraint text; v_column text; v_message text;
+DECLARE
+  v_half integer := jsonb_array_length(p_mutations) / 2; v_state text; v_constraint text; v_column text; v_message text; v_table text;
+  v_orphans integer[]; v_rest jsonb; v_results mutation_result[]; v_mutation jsonb;
 BEGIN
   RETURN ARRAY(SELECT r FROM apply_waves(p_mutations) r);
 EXCEPTION WHEN OTHERS THEN
   -- Only what the mutation itself can be blamed for: its data, a constraint, a right, a trigger that objects.
   IF left(SQLSTATE, 2) NOT IN ('22', '23', '44', 'BL') AND SQLSTATE NOT IN ('42501', 'P0001') THEN RAISE; END IF;
+  GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_constraint = CONSTRAINT_NAME, v_column = COLUMN_NAME, v_message = MESSAGE_TEXT, v_table = TABLE_NAME;
   IF v_half = 0 THEN
-    GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_constraint = CONSTRAINT_NAME, v_column = COLUMN_NAME, v_message = MESSAGE_TEXT;
     RETURN ARRAY[ROW((p_mutations -> 0 ->> 'ordinal')::integer, 'rejected', NULL, NULL, NULL, NULL,
       CASE v_state WHEN '23505' THEN 'conflict' WHEN '23503' THEN 'foreign_key' WHEN '42501' THEN 'forbidden' ELSE 'invalid' END,
       coalesce(nullif(v_column, ''), nullif(v_constraint, ''), v_message), NULL, NULL)::mutation_result];
+  END IF;
+  v_orphans := CASE v_state WHEN '23503' THEN orphans(p_mutations, to_regclass(quote_ident(v_table)), v_constraint) END;
+  IF cardinality(v_orphans) > 0 THEN
+    SELECT jsonb_agg(e ORDER BY n) INTO v_rest FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS x(e, n)
+      WHERE (e ->> 'ordinal')::integer <> ALL (v_orphans);
+    v_results := CASE WHEN v_rest IS NULL THEN '{}' ELSE apply_slice(v_rest) END;
+    -- Each is applied all the same: it may be refused for another reason, which comes first.
+    FOR v_mutation IN SELECT e FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS x(e, n) WHERE (e ->> 'ordinal')::integer = ANY (v_orphans) ORDER BY n LOOP
+      v_results := v_results || apply_slice(jsonb_build_array(v_mutation));
+    END LOOP;
+    RETURN v_results;
   END IF;
   RETURN apply_slice(jsonb_path_query_array(p_mutations, '$[0 to $n]', jsonb_build_object('n', v_half - 1)))
       || apply_slice(jsonb_path_query_array(p_mutations, '$[$n to last]', jsonb_build_object('n', v_half)));

@@ -3,6 +3,7 @@
 import asyncio
 
 import asyncpg
+import orjson
 import pytest
 
 from tests.integration.conftest import Connect
@@ -210,6 +211,40 @@ async def test_bad_mutations_stand_alone(owner: Connection, api: Connection, ten
     assert sum(c["collection"] == "leads" for c in await log_of(owner, tenant)) == 16
     [again] = await write(api, {**batch[3], "fields": {"name": "better"}})
     assert again["status"] == "applied", "a rejection is not remembered"
+
+
+async def test_who_refers_to_nothing_stands_alone_and_who_refers_to_a_neighbour_does_not(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    """Deals are written before leads; a deal for a lead that came before it is good all the same."""
+    lead, nothing = new_id(), new_id()
+    batch = [
+        tenant.mutation("ana", "insert", "leads", lead, fields={"name": "good"}),
+        tenant.mutation("ana", "insert", "deals", new_id(), fields={"name": "bad", "lead_id": nothing}),
+        tenant.mutation("ana", "insert", "deals", new_id(), fields={"name": "good", "lead_id": lead}),
+        tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "bad", "client_id": nothing}),
+        tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "bad", "owner_id": nothing}),
+        tenant.mutation("vera", "insert", "leads", new_id(), fields={"name": "no", "client_id": nothing}),
+        tenant.mutation("ana", "update", "leads", lead, fields={"phone": "1"}),
+        tenant.mutation("ana", "update", "leads", lead, fields={"client_id": nothing}),
+        *(tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": str(n)}) for n in range(5)),
+    ]
+    results = await write(api, *batch)
+    assert {n: r["code"] for n, r in enumerate(results) if r["status"] == "rejected"} == {
+        1: "foreign_key",
+        3: "foreign_key",
+        4: "foreign_key",
+        5: "forbidden",
+        7: "foreign_key",
+    }
+    orphans = await owner.fetchval(
+        "SELECT orphans(jsonb_agg(e), 'leads', 'leads_organization_id_client_id_fkey')"
+        " FROM unnest($1::text[]) WITH ORDINALITY AS x(text, n), LATERAL (SELECT text::jsonb || jsonb_build_object('ordinal', n - 1)) y(e),"
+        " LATERAL (SELECT set_config('branchline.organization_id', $2, true)) z",
+        [orjson.dumps(each).decode() for each in batch],
+        tenant.id,
+    )
+    assert sorted(orphans) == [3, 5, 7]
 
 
 async def test_mutations_of_one_record_in_one_batch_follow_each_other(
