@@ -1,6 +1,7 @@
 """The one way in: mutations queue while a commit is in flight, and the next commit takes them all.
 
-No timer: an idle system commits at once, a loaded one amortises its commits over many writers.
+No timer: an idle system commits at once, a loaded one amortises its commits over many writers. Single writes and pushes
+of many queue apart and are committed beside each other, so that a person does not wait for somebody's week offline.
 """
 
 import asyncio
@@ -70,8 +71,31 @@ class _Pending:
     future: asyncio.Future[Result]
 
 
+class _Lane:
+    """Mutations that wait for the same transactions."""
+
+    def __init__(self) -> None:
+        self.queue: deque[_Pending] = deque()
+        self.news = asyncio.Event()
+
+    def add(self, pending: Sequence[_Pending]) -> None:
+        self.queue.extend(pending)
+        self.news.set()
+
+    def take(self) -> list[_Pending]:
+        """The next batch. A mutation that is in it already waits for the next, so that its repeat finds the answer."""
+        batch: list[_Pending] = []
+        seen: set[tuple[str, str, str]] = set()
+        while self.queue and len(batch) < BATCH_LIMIT and self.queue[0].key not in seen:
+            pending = self.queue.popleft()
+            seen.add(pending.key)
+            pending.element["ordinal"] = len(batch)
+            batch.append(pending)
+        return batch
+
+
 class Committer:
-    """Writes mutations in batches, one transaction at a time; `run()` is its task.
+    """Writes mutations in batches, one transaction at a time for single writes and one for pushes; `run()` is its task.
 
     Guarantees: each mutation is answered for itself, whatever its neighbours do; mutations of one call, and of one
     record, keep their order; after a lost connection a batch is sent again, and takes effect once.
@@ -87,15 +111,14 @@ class Committer:
         self._pool = pool
         self._catalogue = catalogue
         self._on_commit = on_commit
-        self._queue: deque[_Pending] = deque()
-        self._news = asyncio.Event()
+        self._single, self._pushed = _Lane(), _Lane()
         self._wake = asyncio.Event()
         self.committed_at: float | None = None
 
     @property
     def waiting(self) -> int:
         """Mutations that no transaction has taken yet."""
-        return len(self._queue)
+        return len(self._single.queue) + len(self._pushed.queue)
 
     async def write(
         self,
@@ -112,7 +135,7 @@ class Committer:
         restore, whose mutation depends on what is there. Raises OverloadedError before anything is written,
         UnavailableError when the outcome is unknown, and what the database says where it never can be written.
         """
-        if len(self._queue) + len(mutations) > QUEUE_LIMIT:
+        if self.waiting + len(mutations) > QUEUE_LIMIT:
             raise OverloadedError
         loop = asyncio.get_running_loop()
         pending = [
@@ -123,38 +146,30 @@ class Committer:
             )
             for mutation in mutations
         ]
-        self._queue.extend(pending)
-        self._news.set()
+        (self._single if len(pending) == 1 else self._pushed).add(pending)
         return list(await asyncio.gather(*(p.future for p in pending)))
 
     async def run(self) -> None:
         """Commit what comes, and wake the relay for each commit, until cancelled; then what waits is unavailable."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wake_relay())
+            for lane in (self._single, self._pushed):
+                tasks.create_task(self._run(lane))
+
+    async def _run(self, lane: _Lane) -> None:
         batch: list[_Pending] = []
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._wake_relay())
-                while True:
-                    await self._news.wait()
-                    batch = self._take()
-                    await self._commit(batch)
-                    batch = []
-                    if not self._queue:
-                        self._news.clear()
+            while True:
+                await lane.news.wait()
+                batch = lane.take()
+                await self._commit(batch)
+                batch = []
+                if not lane.queue:
+                    lane.news.clear()
         finally:
-            for pending in (*batch, *self._queue):
+            for pending in (*batch, *lane.queue):
                 if not pending.future.done():
                     pending.future.set_exception(UnavailableError("the API is stopping"))
-
-    def _take(self) -> list[_Pending]:
-        """The next batch. A mutation that is in it already waits for the next, so that its repeat finds the answer."""
-        batch: list[_Pending] = []
-        seen: set[tuple[str, str, str]] = set()
-        while self._queue and len(batch) < BATCH_LIMIT and self._queue[0].key not in seen:
-            pending = self._queue.popleft()
-            seen.add(pending.key)
-            pending.element["ordinal"] = len(batch)
-            batch.append(pending)
-        return batch
 
     async def _commit(self, batch: list[_Pending]) -> None:
         loop = asyncio.get_running_loop()

@@ -237,13 +237,13 @@ async def test_who_refers_to_nothing_stands_alone_and_who_refers_to_a_neighbour_
         5: "forbidden",
         7: "foreign_key",
     }
-    orphans = await owner.fetchval(
-        "SELECT orphans(jsonb_agg(e), 'leads', 'leads_organization_id_client_id_fkey')"
-        " FROM unnest($1::text[]) WITH ORDINALITY AS x(text, n), LATERAL (SELECT text::jsonb || jsonb_build_object('ordinal', n - 1)) y(e),"
-        " LATERAL (SELECT set_config('branchline.organization_id', $2, true)) z",
-        [orjson.dumps(each).decode() for each in batch],
-        tenant.id,
-    )
+    numbered = [{**each, "ordinal": n} for n, each in enumerate(batch)]
+    async with owner.transaction():
+        await owner.execute("SELECT set_config('branchline.organization_id', $1, true)", tenant.id)
+        orphans = await owner.fetchval(
+            "SELECT orphans($1::jsonb, 'leads', 'leads_organization_id_client_id_fkey')",
+            orjson.dumps(numbered).decode(),
+        )
     assert sorted(orphans) == [3, 5, 7]
 
 
