@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ INSERT = """async (fields) => {
 
 
 @pytest.fixture
-async def person(open_page: OpenPage, stack: Stack) -> AsyncIterator[Person]:
+def person(open_page: OpenPage, stack: Stack) -> Person:
     """Opens a live client of somebody in a profile of its own."""
 
     async def open_one(email: str, tolerated: str | None = None, **options: Any) -> Page:
@@ -36,7 +36,7 @@ async def person(open_page: OpenPage, stack: Stack) -> AsyncIterator[Person]:
         await page.evaluate("until(() => leads.state === 'live')")
         return page
 
-    yield open_one
+    return open_one
 
 
 def row(stack: Stack, record_id: str) -> str:
