@@ -1,0 +1,262 @@
+"""Organisations are apart: thousands of hostile requests and frames, and no canary of another one in any answer."""
+
+import random
+import string
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from tests.gateways import Socket, run_gateway, wait_until
+from tests.integration.api.conftest import Api, create, problem
+from tests.servers import Database, Servers
+from tests.tenants import Connection, Tenant, create_tenant, new_id
+
+COLLECTIONS = ("leads", "clients", "contacts", "deals", "tasks", "activity_events", "teams")
+NAME = {"contacts": "last_name", "tasks": "title", "activity_events": "subject"}
+DOCUMENTED = {200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422}
+
+
+class Victim:
+    """An organisation with a canary in every field that takes one."""
+
+    def __init__(self, tenant: Tenant, canary: str) -> None:
+        self.tenant = tenant
+        self.canary = canary
+        self.records: list[tuple[str, str]] = []
+        self.cursors: list[tuple[str, str]] = []
+        self.mutations: list[dict[str, Any]] = []
+
+    async def furnish(self, api: Api) -> None:
+        client = api.client(self.tenant)
+        for collection in COLLECTIONS:
+            for _ in range(2):
+                fields = {NAME.get(collection, "name"): f"{self.canary} {new_id()}"}
+                if collection not in ("teams",):
+                    fields["notes"] = self.canary
+                record = await create(client, collection, **fields)
+                self.records.append((collection, record["id"]))
+            page = (await client.get(f"/api/{collection}?limit=1")).json()
+            self.cursors.append((collection, page["next_cursor"]))
+        mutation = {
+            "mutation_id": new_id(),
+            "collection": "leads",
+            "id": new_id(),
+            "operation": "insert",
+            "fields": {"name": "what the attacker knows and sends again"},
+        }
+        body = {"client_id": new_id(), "now_ms": 1, "mutations": [mutation]}
+        assert (await client.post("/api/sync", json=body)).status_code == 200
+        self.mutations.append(mutation)
+
+
+class Attacker:
+    """Sends what somebody would who wants another organisation's data; a seed says what."""
+
+    def __init__(self, tenant: Tenant, victims: list[Victim], seed: int) -> None:
+        self.tenant = tenant
+        self.victims = victims
+        self.chance = random.Random(seed)
+
+    def request(self) -> dict[str, Any]:
+        """Arguments of one request."""
+        chance, victim = self.chance, self.chance.choice(self.victims)
+        collection, record = chance.choice(victim.records)
+        forged = {"organization_id": victim.tenant.id, NAME.get(collection, "name"): "x"}
+        path = f"/api/{collection}/{record}"
+        others_branch = victim.tenant.branches["north"]
+        cursor_collection, cursor = chance.choice(victim.cursors)
+        choices: list[dict[str, Any]] = [
+            {"method": "GET", "url": path},
+            {"method": "GET", "url": f"{path}/history"},
+            {"method": "PATCH", "url": path, "json": {"notes": "taken"}},
+            {"method": "PATCH", "url": path, "json": forged, "headers": {"if-match": '"1"'}},
+            {"method": "PUT", "url": path, "json": {NAME.get(collection, "name"): "taken"}},
+            {"method": "DELETE", "url": path},
+            {"method": "POST", "url": f"{path}/restore", "json": {"version": 1}},
+            {"method": "POST", "url": f"/api/{collection}", "json": forged},
+            {"method": "POST", "url": f"/api/{collection}", "json": {**forged, "id": record}},
+            {
+                "method": "POST",
+                "url": "/api/deals",
+                "json": {"name": "x", "branch_id": others_branch, "client_id": record},
+            },
+            {"method": "GET", "url": f"/api/{cursor_collection}", "params": {"cursor": cursor, "limit": 1}},
+            {"method": "GET", "url": f"/api/{collection}", "params": {"limit": 10**9}},
+            {"method": "GET", "url": f"/api/{collection}", "params": {"organization_id": victim.tenant.id}},
+            {"method": "GET", "url": f"/api/{collection}", "params": {"branch_id": others_branch}},
+            {"method": "GET", "url": "/api/changes", "params": self.position(collection, record)},
+            {"method": "POST", "url": "/api/sync", "json": self.push(victim, collection, record)},
+            {"method": "POST", "url": "/api/overwritten/seen", "json": {"ids": [record]}},
+            {"method": "DELETE", "url": f"/api/auth/sessions/{victim.tenant.sessions['ana']}"},
+            {"method": "GET", "url": f"/api/clients/{record}/tax-id"},
+            {"method": "POST", "url": f"/api/contacts/{record}/portal-access"},
+            {"method": "GET", "url": f"/api/{self.noise()}"},
+            {"method": "GET", "url": f"/api/{collection}/{self.noise()}"},
+        ]
+        return chance.choice(choices)
+
+    def position(self, collection: str, record: str) -> dict[str, Any]:
+        topic = self.chance.choice(["*", collection, f"{collection}/{record}"])
+        return {"topic": topic, "epoch": self.noise(), "offset": self.chance.randrange(50), "limit": 5_000}
+
+    def push(self, victim: Victim, collection: str, record: str) -> dict[str, Any]:
+        mutation = {
+            "mutation_id": new_id(),
+            "collection": collection,
+            "id": record,
+            "operation": self.chance.choice(["insert", "update", "delete"]),
+            "fields": {NAME.get(collection, "name"): "taken"},
+        }
+        if mutation["operation"] == "delete":
+            mutation["fields"] = {}
+        replayed = self.chance.choice(victim.mutations)
+        return {"client_id": new_id(), "now_ms": 1, "mutations": [mutation, replayed]}
+
+    def frame(self) -> dict[str, Any]:
+        """One message to a gateway."""
+        victim = self.chance.choice(self.victims)
+        collection, record = self.chance.choice(victim.records)
+        topic = self.chance.choice(
+            [
+                f"{collection}/{record}",
+                f"{collection}?branch_id={victim.tenant.branches['north']}",
+                f"leads?organization_id={victim.tenant.id}",
+                f"organizations/{victim.tenant.id}",
+                "*",
+                self.noise(),
+            ]
+        )
+        since = self.chance.choice([None, "now", {"epoch": self.noise(), "offset": 1, "view": "v"}])
+        return self.chance.choice(
+            [
+                {"type": "subscribe", "id": 1, "topic": topic, "presence": True}
+                | ({"since": since} if since else {}),
+                {"type": "announce", "topic": topic, "state": {"record": record, "field": "name"}},
+                {
+                    "type": "signal",
+                    "topic": topic,
+                    "event": "x",
+                    "payload": {"organization_id": victim.tenant.id},
+                },
+                {"type": "unsubscribe", "id": 2, "topic": topic},
+                {"type": "purged", "topics": [topic]},
+            ]
+        )
+
+    def noise(self) -> str:
+        letters = string.ascii_lowercase + string.digits + "-_~.'"
+        return "".join(self.chance.choices(letters, k=self.chance.randrange(1, 40)))
+
+
+async def attack(
+    api: Api,
+    owner: Connection,
+    database: Database,
+    servers: Servers,
+    logged: pytest.CaptureFixture[str],
+    *,
+    organizations: int,
+    operations: int,
+    seed: int,
+) -> None:
+    print(f"seed {seed}")
+    tenants = [await create_tenant(owner, f"org-{new_id()}") for _ in range(organizations)]
+    mine, *others = tenants
+    victims = [Victim(tenant, f"canary-{new_id()}") for tenant in others]
+    for victim in victims:
+        await victim.furnish(api)
+    canaries = [victim.canary for victim in victims]
+    before = await state_of(owner, [tenant.id for tenant in others])
+    attacker = Attacker(mine, victims, seed)
+    client = api.client(mine)
+    await owner.execute(
+        "UPDATE organization_members SET role = 'owner' WHERE user_id = $1", mine.people["ana"]
+    )
+
+    def demand_silence(text: str, of: object) -> None:
+        assert not [canary for canary in canaries if canary in text], of
+
+    for _ in range(operations * 4 // 5):
+        request = attacker.request()
+        answer = await client.request(**request)
+        assert answer.status_code in DOCUMENTED, (request, answer.text)
+        demand_silence(answer.text + str(answer.headers), request)
+    async with run_gateway(database, servers.redis_url) as gateway:
+        async with Socket.open(gateway.url) as socket:
+            token = gateway.tokens.issue(mine.people["ana"], mine.id, mine.sessions["ana"])
+            await socket.authenticate(token)
+            for number in range(operations // 5):
+                await socket.send(**attacker.frame())
+                if number % 50 == 0:
+                    for victim in victims[:3]:
+                        await create(api.client(victim.tenant), "leads", name=victim.canary)
+                        await gateway.relay.publish(victim.tenant)
+            await socket.send(type="ping", sent_at_ms=4711)
+            await wait_until(lambda: any(each.get("sent_at_ms") == 4711 for each in socket.messages), 60)
+            demand_silence(orjson.dumps(socket.messages).decode(), "frames")
+    after = await state_of(owner, [tenant.id for tenant in others])
+    assert before.keys() <= after.keys()
+    assert {key: after[key] for key in before} == before
+    demand_silence("".join(logged.readouterr()), "logs")
+
+
+async def state_of(owner: Connection, organizations: list[str]) -> dict[str, int]:
+    """The version of every record of these organisations."""
+    found: dict[str, int] = {}
+    for collection in COLLECTIONS:
+        rows = await owner.fetch(
+            f"SELECT id, version FROM {collection} WHERE organization_id = ANY ($1::uuid[])", organizations
+        )
+        found |= {f"{collection} {row['id']}": row["version"] for row in rows}
+    return found
+
+
+async def test_no_hostile_operation_brings_or_changes_a_byte_of_another_organisation(
+    api: Api,
+    owner: Connection,
+    module_database: Database,
+    servers: Servers,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    await attack(
+        api,
+        owner,
+        module_database,
+        servers,
+        capfd,
+        organizations=8,
+        operations=1_000,
+        seed=random.randrange(2**32),
+    )
+
+
+@pytest.mark.long
+async def test_ten_thousand_hostile_operations_between_fifty_organisations(
+    api: Api,
+    owner: Connection,
+    module_database: Database,
+    servers: Servers,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    await attack(
+        api,
+        owner,
+        module_database,
+        servers,
+        capfd,
+        organizations=50,
+        operations=10_000,
+        seed=random.randrange(2**32),
+    )
+
+
+async def test_a_foreign_cursor_is_refused_and_not_an_empty_page(
+    api: Api, tenant: Tenant, other: Tenant, ana: httpx.AsyncClient
+) -> None:
+    theirs = api.client(other)
+    for _ in range(2):
+        await create(theirs, "leads", name="x")
+    cursor = (await theirs.get("/api/leads?limit=1")).json()["next_cursor"]
+    problem(await ana.get("/api/leads", params={"limit": 1, "cursor": cursor}), 403, "cursor_foreign")
