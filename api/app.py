@@ -35,6 +35,7 @@ from core.addresses import parse_networks
 from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.settings import Settings
 from core.telemetry import configure_logging
+from core.tls import server_context
 
 DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75
@@ -218,6 +219,7 @@ def _allow_origins(app: FastAPI, settings: Settings) -> None:
 async def _serve(services: Services, stopping: asyncio.Event) -> None:
     """Answer requests until told to stop, then finish those under way."""
     settings = services.settings
+    tls = server_context(settings.tls_cert, settings.tls_key)
     with _listening(settings.host, settings.api_port) as listener:
         server = _Server(
             uvicorn.Config(
@@ -231,6 +233,8 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
                 server_header=False,
                 # Whom a proxy speaks for is the rim's to find out: uvicorn would believe anybody on this machine.
                 proxy_headers=False,
+                ssl_certfile=settings.tls_cert or None,
+                ssl_context_factory=None if tls is None else lambda config, default: tls,
                 backlog=2048,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,

@@ -31,6 +31,8 @@ _HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 )
+# A browser that has once come by TLS comes by TLS for a year.
+_ONLY_TLS = (b"strict-transport-security", b"max-age=31536000")
 _DEFAULTS: Sequence[tuple[bytes, bytes]] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"private, no-cache"),
@@ -138,6 +140,8 @@ class _Answer:
             present = {name for name, _ in headers}
             headers.extend(_HEADERS)
             headers.extend(rate_headers(self._scope))
+            if self._scope["scheme"] == "https":
+                headers.append(_ONLY_TLS)
             headers.extend(default for default in _DEFAULTS if default[0] not in present)
         await self._send(message)
 

@@ -40,6 +40,12 @@ def up(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on (127.0.0.1).", show_default=False)
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM): speak https and wss.", show_default=False)
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="The certificate's key (PEM).", show_default=False)
+    ] = None,
     no_demo: Annotated[bool, typer.Option("--no-demo", help="Make no demo data.")] = False,
 ) -> int:
     """Run everything on this machine; without DATABASE_URL and REDIS_URL with servers of its own."""
@@ -51,6 +57,8 @@ def up(
         gateways=gateways,
         home=home,
         host=host,
+        tls_cert=None if tls_cert is None else str(tls_cert.resolve()),
+        tls_key=None if tls_key is None else str(tls_key.resolve()),
         demo=not no_demo,
     )
 

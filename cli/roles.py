@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,16 +36,20 @@ class Role:
     status_port: int
     settings: Mapping[str, str]
     must_lead: bool = False
+    tls: bool = False
 
 
 def list_roles(
-    *, api_port: int, gateway_port: int, gateways: int, relay_port: int, alone: bool
+    *, api_port: int, gateway_port: int, gateways: int, relay_port: int, alone: bool, tls: bool = False
 ) -> list[Role]:
     """The processes of one machine, the relay first, because it has the longest way to ready.
 
     `alone` says that the database is ours, so that no other relay can be at work on it.
     """
-    roles = [Role("relay", "relay", relay_port, {}, must_lead=alone), Role("api", "api", api_port, {})]
+    roles = [
+        Role("relay", "relay", relay_port, {}, must_lead=alone),
+        Role("api", "api", api_port, {}, tls=tls),
+    ]
     for index in range(1, gateways + 1):
         name = "gateway" if gateways == 1 else f"gateway-{index}"
         roles.append(Role(name, "gateway", gateway_port + index, {"BRANCHLINE_GATEWAY_INDEX": str(index)}))
@@ -96,7 +101,7 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
     while True:
         if child.failure is not None:
             raise child.failure
-        ready, answer = await fetch_readiness(host, role.status_port)
+        ready, answer = await fetch_readiness(host, role.status_port, tls=role.tls)
         if ready and (answer.get("leader") or not role.must_lead):
             child.settled = True
             return
@@ -110,11 +115,19 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def fetch_readiness(host: str, port: int) -> tuple[bool, dict[str, Any]]:
+def _own_server() -> ssl.SSLContext:
+    """TLS to a process that we have started on this machine, whatever name its certificate is for."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def fetch_readiness(host: str, port: int, *, tls: bool = False) -> tuple[bool, dict[str, Any]]:
     """Ask /readyz: whether the process is ready, and all of its answer; an empty one if there was none."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=_own_server() if tls else None)
             try:
                 writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")

@@ -22,6 +22,7 @@ from cli.roles import list_roles, start_role, wait_ready
 from cli.supervisor import Supervisor
 from core.lifecycle import EXIT_OK, StartupError, fail, install_signal_handlers, startup_error_in
 from core.settings import Settings, load_settings, unknown_variables
+from core.tls import server_context
 
 LEFT_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 
@@ -50,14 +51,22 @@ def run(
     gateways: int,
     home: Path | None,
     host: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     demo: bool,
 ) -> int:
     """Run until SIGINT or SIGTERM; the exit status. An option that is None comes from the settings."""
     given = {"api_port": api_port, "gateway_port": gateway_port, "home": home, "host": host}
+    given |= {"tls_cert": tls_cert, "tls_key": tls_key}
     try:
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         for name in unknown_variables():
             say(f"warning: {name} is set and means nothing; `branchline settings` lists what does.")
+        if server_context(settings.tls_cert, settings.tls_key) is None and not _is_loopback(settings.host):
+            say(
+                f"warning: {settings.host} is reached from other machines, and without --tls-cert and --tls-key "
+                "passwords and data go over the network as they are, unless a proxy before it speaks TLS."
+            )
         folder = Home(settings.home)
         user = choose_user() if _embeds(settings) else None
         folder.prepare(group=None if user is None else user.gid)
@@ -238,6 +247,7 @@ async def _start_roles(plan: Plan, supervisor: Supervisor) -> None:
         gateways=plan.gateways,
         relay_port=settings.relay_port,
         alone="postgresql" in plan.ports,
+        tls=bool(settings.tls_cert),
     )
     pairs = []
     for role in roles:
@@ -261,6 +271,8 @@ def _environment(settings: Settings, *, owner: bool) -> dict[str, str]:
         "BRANCHLINE_HOST": settings.host,
         "BRANCHLINE_API_PORT": str(settings.api_port),
         "BRANCHLINE_GATEWAY_PORT": str(settings.gateway_port),
+        "BRANCHLINE_TLS_CERT": settings.tls_cert,
+        "BRANCHLINE_TLS_KEY": settings.tls_key,
         "BRANCHLINE_RELAY_PORT": str(settings.relay_port),
     }
     return {name: value for name, value in variables.items() if value}
@@ -269,10 +281,15 @@ def _environment(settings: Settings, *, owner: bool) -> dict[str, str]:
 def _ready_line(settings: Settings) -> str:
     host = _reachable(settings.host)
     host = f"[{host}]" if ":" in host else host
+    s = "s" if settings.tls_cert else ""
     return (
-        f"ready api=http://{host}:{settings.api_port} gateway=ws://{host}:{settings.gateway_port}/ws "
+        f"ready api=http{s}://{host}:{settings.api_port} gateway=ws{s}://{host}:{settings.gateway_port}/ws "
         f"database={settings.owner_database_url} redis={settings.redis_url}"
     )
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _reachable(host: str) -> str:

@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         "it runs when `DATABASE_URL` is not set.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="The address that servers listen on.")
+    tls_cert: str = Field(
+        default="",
+        description="A certificate with its chain, a PEM file: API and gateways then speak https and wss themselves. "
+        "Not needed behind a proxy that does.",
+    )
+    tls_key: str = Field(default="", description="The certificate's private key, a PEM file.")
     api_port: _Port = Field(default=8000, description="The port of the API and of the demo page.")
     gateway_port: _Port = Field(
         default=8001,

@@ -16,6 +16,7 @@ from core.lifecycle import StartupError, run_until_stopped, settle_garbage
 from core.settings import Settings
 from core.status_server import StatusServer
 from core.telemetry import configure_logging
+from core.tls import server_context
 from core.tokens import Tokens
 from gateway.broker import BROKER_ERRORS, connect
 from gateway.gateway import Gateway
@@ -58,6 +59,7 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
             "BRANCHLINE_JWKS_URL."
         )
     options = options_of(settings)
+    tls = server_context(settings.tls_cert, settings.tls_key)
     async with _database(settings) as pool, _replica(settings) as replica, _redis(settings) as redis:
         jwks = None if settings.token_key else Jwks(settings.jwks_url)
         tokens = Tokens(settings.token_key) if jwks is None else await jwks.start()
@@ -75,7 +77,9 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
                 running = group.create_task(gateway.run(), name="gateway")
                 following = None if jwks is None else group.create_task(jwks.run(), name="keys")
                 loop = asyncio.get_running_loop()
-                server = await loop.create_server(gateway.connection, sock=listening, backlog=BACKLOG)
+                server = await loop.create_server(
+                    gateway.connection, sock=listening, backlog=BACKLOG, ssl=tls
+                )
                 settle_garbage()
                 _log.info("gateway.started", port=settings.gateway_port, index=settings.gateway_index)
                 await stopping.wait()
