@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 300
 APPLICATION_ROLE = "branchline_app"
 OWNER_VARIABLE = "BRANCHLINE_OWNER_DATABASE_URL"
+OWNER_SOURCE = f"{OWNER_VARIABLE} (in development, where that is not set, DATABASE_URL)"
+"""Where the owner's URL comes from, in the words of an error."""
 _FILE_NAME = re.compile(r"(\d{4})-([a-z0-9-]+)\.sql")
 _queries = load("cli")
 
@@ -115,7 +117,7 @@ async def migrate(
     what was applied before that stays.
     """
     known = read_migrations(folder or migrations_folder())
-    connection = await connect(owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(owner_database_url, variable=OWNER_SOURCE)
     try:
         if dry_run:
             pending = pending_migrations(known, await fetch_applied(connection))
@@ -152,7 +154,7 @@ async def fetch_applied(connection: "Connection") -> list[AppliedMigration]:
 
 async def has_demo(owner_database_url: str) -> bool:
     """Whether the demo organisation is in a database whose schema is up to date."""
-    connection = await connect(owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(owner_database_url, variable=OWNER_SOURCE)
     try:
         return bool(await connection.fetchval(_queries.has_demo))
     finally:

@@ -9,7 +9,7 @@ import asyncpg
 
 from cli.connections import connect, describe
 from cli.home import Home
-from cli.migrate import OWNER_VARIABLE, application_password, migrate
+from cli.migrate import OWNER_SOURCE, OWNER_VARIABLE, application_password, migrate
 from cli.placement import data_folders
 from core.lifecycle import StartupError
 from core.queries import load
@@ -49,7 +49,7 @@ def _remove_data(home: Home, progress: Callable[[str], None]) -> None:
 
 
 async def _empty(settings: Settings, progress: Callable[[str], None]) -> None:
-    connection = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     try:
         # All at once, so that nobody sees a half of it. Running roles hold locks for milliseconds only.
         async with connection.transaction():
@@ -78,7 +78,7 @@ async def _empty(settings: Settings, progress: Callable[[str], None]) -> None:
 
 
 async def _end_sessions(settings: Settings) -> None:
-    connection = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     try:
         await connection.fetchval(_queries.end_application_sessions)
     except asyncpg.InsufficientPrivilegeError:

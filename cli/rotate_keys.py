@@ -6,7 +6,7 @@ It runs beside a system at work, a few hundred values a transaction, and may be 
 from collections.abc import Callable
 
 from cli.connections import connect
-from cli.migrate import OWNER_VARIABLE
+from cli.migrate import OWNER_SOURCE
 from core.lifecycle import StartupError
 from core.queries import load
 from core.sealing import SealError, Seals, parse_keys, place_of
@@ -24,7 +24,7 @@ async def rotate(settings: Settings, *, progress: Callable[[str], None]) -> int:
     everything before it is done then, and it is left as it is.
     """
     seals = Seals(parse_keys(settings.field_keys))
-    connection = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     done = 0
     try:
         while True:
