@@ -7,7 +7,6 @@
 import { deleteDB } from "idb";
 import { Database, openDatabase } from "./database.js";
 import { Drafts } from "./drafts.js";
-import { importOldData } from "./old_data.js";
 import { Seal, openKey } from "./seal.js";
 import { Tabs } from "./tabs.js";
 
@@ -64,8 +63,13 @@ export class Offline {
     return stage !== "local" && this.isDurable && this.#mayKeep(mutation.collection);
   }
 
-  /** Imports what an older program has left in `localStorage`; see `old_data.js`. @param {Parameters<typeof importOldData>[1]} mapping @param {Parameters<typeof importOldData>[2]} [onProgress] */
-  import(mapping, onProgress) {
+  /**
+   * Imports what an older program has left in `localStorage`; see `old_data.js`, which is fetched only for this.
+   * @param {import("./old_data.js").Mapping} mapping
+   * @param {(progress: import("./old_data.js").Progress) => void} [onProgress]
+   */
+  async import(mapping, onProgress) {
+    const { importOldData } = await import("./old_data.js");
     return importOldData(this.#session, mapping, onProgress);
   }
 
