@@ -211,7 +211,7 @@ def test_a_wrong_password_is_one_line(up: Up) -> None:
             timeout=60,
         )
     assert finished.returncode == 2
-    assert "refuses the user or the password: correct BRANCHLINE_OWNER_DATABASE_URL." in finished.stderr
+    assert "refuses the user or the password: correct BRANCHLINE_OWNER_DATABASE_URL (" in finished.stderr
 
 
 def test_servers_of_one_s_own_are_used_and_left_alone(servers: Servers) -> None:
