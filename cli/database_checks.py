@@ -11,6 +11,7 @@ import asyncpg
 from cli.connections import connect, describe
 from cli.findings import Finding, judge, ok, problem, skipped
 from cli.migrate import (
+    OWNER_SOURCE,
     OWNER_VARIABLE,
     fetch_applied,
     migrations_folder,
@@ -135,7 +136,7 @@ async def _check_as_owner(settings: Settings) -> list[Finding]:
     if not settings.owner_database_url:
         return [skipped(f"tables, triggers and partitions: {OWNER_VARIABLE} is not set")]
     try:
-        owner = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+        owner = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     except StartupError as error:
         return [problem("the owner's connection cannot be had", str(error))]
     try:

@@ -1,7 +1,7 @@
 """`branchline token`: an access token for a person, without their password; development only."""
 
 from cli.connections import connect
-from cli.migrate import OWNER_VARIABLE
+from cli.migrate import OWNER_SOURCE
 from core.lifecycle import StartupError
 from core.queries import load
 from core.settings import Settings
@@ -22,7 +22,7 @@ async def make_token(settings: Settings, email: str) -> str:
         raise StartupError(
             "tokens are made without a password in development only: sign in with POST /api/auth/login."
         )
-    connection = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+    connection = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     try:
         row = await connection.fetchrow(_queries.create_session, email)
         if row is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from cli import embedded_postgres, embedded_valkey, servers
 from cli.connections import check_redis, connect
 from cli.home import Home, Secrets
-from cli.migrate import OWNER_VARIABLE, application_password, has_demo, migrate
+from cli.migrate import OWNER_SOURCE, OWNER_VARIABLE, application_password, has_demo, migrate
 from cli.placement import Placement, choose_user, place
 from cli.ports import pick_free, require_free
 from cli.processes import end_processes
@@ -235,7 +235,7 @@ async def _start_postgresql(plan: Plan, placement: Placement, supervisor: Superv
 
 
 async def _check_database(settings: Settings) -> None:
-    owner = await connect(settings.owner_database_url, variable=OWNER_VARIABLE)
+    owner = await connect(settings.owner_database_url, variable=OWNER_SOURCE)
     await owner.close()
 
 
