@@ -31,8 +31,8 @@ from core.tokens import Tokens
 REDIS_SECONDS = 2.0
 REDIS_CONNECTIONS = 32
 CLOSE_SECONDS = 3.0
-WRITING_CONNECTIONS = 2
-"""One commits, the other wakes the relay meanwhile."""
+WRITING_CONNECTIONS = 3
+"""One commits single writes, one pushes, and one wakes the relay meanwhile."""
 
 
 @dataclass(slots=True)
