@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import orjson
 from starlette.requests import Request
 
+from api.peer import address_of
 from api.problems import ProblemError
 from api.services import Services
 from api.validation import describe
@@ -35,9 +36,11 @@ def authenticate(request: Request) -> Claims:
     if scheme.lower() != "bearer" or not token:
         raise ProblemError("not_authenticated", "expected the header Authorization: Bearer …")
     try:
-        return services_of(request).tokens.verify(token.strip())
+        claims = services_of(request).tokens.verify(token.strip())
     except TokenError as error:
         raise ProblemError(error.code, str(error)) from None
+    services_of(request).session_use.note(claims.session_id, address_of(request))
+    return claims
 
 
 async def claims_of(request: Request) -> Claims:

@@ -18,6 +18,7 @@ from api.openapi import build_document
 from api.passwords import Passwords
 from api.people import People
 from api.principals import Principals
+from api.session_use import SessionUse
 from api.sessions import Lifetime, Sessions
 from api.validation import Validator
 from core.catalogue import CatalogueWatcher
@@ -68,6 +69,7 @@ class Services:
     watcher: CatalogueWatcher
     committer: Committer
     sessions: Sessions
+    session_use: SessionUse
     people: People
     principals: Principals
     seals: Seals | None
@@ -131,6 +133,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             people=People(pool, passwords, _mail_of(settings), public_url_of(settings)),
             principals=principals,
             health=Health(pool, redis, watcher, committer),
+            session_use=SessionUse(redis, settings.session_idle_seconds),
             limiter=limiter,
             seals=_seals_of(settings, tokens),
             cursor_key=tokens.derive("cursors"),
@@ -138,7 +141,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         await services.health.probe()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(each.run()) for each in (watcher, committer, services.health)]
+            beside = (watcher, committer, services.health, services.session_use)
+            running = [tasks.create_task(each.run()) for each in beside]
             try:
                 yield services
             finally:

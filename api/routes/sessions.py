@@ -1,7 +1,8 @@
 """`/api/auth/sessions`: where somebody is signed in, and how they end it from here."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
+import asyncpg
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
@@ -10,6 +11,7 @@ from api.peer import address_of
 from api.problems import ProblemError
 from api.request import services_of
 from api.routes.auth import BEARER, Authenticated
+from api.session_use import Use
 from api.values import parse_uuid
 
 router = APIRouter(prefix="/api/auth/sessions", tags=["signing in"])
@@ -40,21 +42,28 @@ async def list_sessions(request: Request, claims: Authenticated) -> Sessions:
     """Where the person is signed in, in all their organisations."""
     services = services_of(request)
     principal = await services.principals.fetch(claims)
-    return Sessions(
-        items=[
-            Session(
-                id=str(row["id"]),
-                organization_id=str(row["organization_id"]),
-                organization_name=row["organization_name"],
-                device=row["user_agent"],
-                address=row["address"],
-                created_at=row["created_at"],
-                last_used_at=row["last_used_at"],
-                expires_at=row["expires_at"],
-                is_current=str(row["id"]) == principal.session_id,
-            )
-            for row in await services.sessions.fetch(principal)
-        ]
+    rows = await services.sessions.fetch(principal)
+    uses = await services.session_use.fetch([str(row["id"]) for row in rows])
+    items = [_session(row, uses.get(str(row["id"])), principal.session_id) for row in rows]
+    return Sessions(items=sorted(items, key=lambda each: each.last_used_at, reverse=True))
+
+
+def _session(row: asyncpg.Record, use: Use | None, current: str) -> Session:
+    """A session as PostgreSQL has it, with its last use if Redis knows of a later one."""
+    last_used_at, address = row["last_used_at"], row["address"]
+    used_at = None if use is None else datetime.fromtimestamp(use.at_ms / 1000, UTC)
+    if use is not None and used_at is not None and used_at > last_used_at:
+        last_used_at, address = used_at, use.address or address
+    return Session(
+        id=str(row["id"]),
+        organization_id=str(row["organization_id"]),
+        organization_name=row["organization_name"],
+        device=row["user_agent"],
+        address=address,
+        created_at=row["created_at"],
+        last_used_at=last_used_at,
+        expires_at=row["expires_at"],
+        is_current=str(row["id"]) == current,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from api.passwords import Passwords
 from api.sessions import Lifetime, RefreshRefusedError, Sessions
-from tests.integration.api.conftest import Api, problem
+from tests.integration.api.conftest import Api, eventually, problem
 from tests.integration.api.test_auth import email, login, who  # noqa: F401 - email is a fixture
 from tests.tenants import Connection, Tenant, new_id
 
@@ -29,7 +29,7 @@ async def test_a_person_sees_their_logins_with_device_and_last_use_and_ends_one(
     assert items[0]["organization_id"] == tenant.id
     assert items[0]["last_used_at"] >= items[0]["created_at"]
     assert items[0]["address"]
-    # Whoever is refreshed comes first.
+    # Whoever is used last comes first.
     await phone.post("/api/auth/refresh", json={"refresh_token": on_phone["refresh_token"]})
     listed = await desk.get("/api/auth/sessions", headers=bearer(at_desk))
     assert listed.json()["items"][0]["device"] == "a phone"
@@ -137,3 +137,33 @@ async def test_a_logout_is_a_change_of_the_membership_in_the_log(
     )
     assert orjson.loads(record)["user_id"] == tenant.people["ana"]
     assert orjson.loads(record)["access_changed_at"] is not None
+
+
+async def test_the_last_use_is_known_from_redis_and_a_flushed_one_forgets_no_end(
+    api: Api, owner: Connection, tenant: Tenant, ana: httpx.AsyncClient
+) -> None:
+    session_id = tenant.sessions["ana"]
+    await owner.execute(
+        "UPDATE sessions SET last_used_at = now() - interval '3 days' WHERE id = $1", session_id
+    )
+    key = f"branchline:session:{session_id}"
+
+    async def last_used_at() -> str:
+        items = (await ana.get("/api/auth/sessions")).json()["items"]
+        return str(next(each["last_used_at"] for each in items if each["is_current"]))
+
+    stored = await owner.fetchval("SELECT last_used_at FROM sessions WHERE id = $1", session_id)
+    await ana.get("/api/auth/me")
+
+    async def is_noted() -> bool:
+        return bool(await api.services.redis.exists(key))
+
+    await eventually(is_noted)
+    assert 0 < await api.services.redis.ttl(key) <= api.settings.session_idle_seconds
+    noted = await last_used_at()
+    assert noted[:10] > stored.isoformat()[:10]
+    await api.services.redis.delete(key)
+    assert (await last_used_at())[:19] == stored.isoformat()[:19]
+    assert (await ana.post("/api/auth/logout")).status_code == 204
+    await api.services.redis.flushdb()
+    problem(await ana.get("/api/auth/me"), 401, "session_ended")
