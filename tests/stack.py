@@ -48,6 +48,10 @@ class Stack:
             self._tokens[email] = answer.json()["access_token"]
         return self._tokens[email]
 
+    def forget(self, email: str) -> None:
+        """Have the next token of a person be of a new sign-in: a test has ended the sessions that they had."""
+        self._tokens.pop(email, None)
+
     def http(self, email: str | None = None) -> httpx.Client:
         """An HTTP client of the API, signed in as `email`. The caller closes it."""
         headers = {} if email is None else {"Authorization": f"Bearer {self.token(email)}"}

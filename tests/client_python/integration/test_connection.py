@@ -197,6 +197,8 @@ async def test_a_person_who_is_locked_out_is_told_so(system: Stack, open_client:
             assert carla.state is State.STOPPED
         finally:
             system.psql(f"UPDATE organization_members SET disabled_at = NULL WHERE {member}")
+            # Who was locked out signs in anew: the session of before has ended with it.
+            system.forget(CARLA)
         carla.sign_in(system.token(CARLA))
         await carla.wait_for_state(State.LIVE, State.NEEDS_AUTH)
 
