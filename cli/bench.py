@@ -59,15 +59,25 @@ def run(arguments: list[str]) -> int:
 
 
 @app.callback()
-def _suite(context: typer.Context) -> int:
+def _suite(
+    context: typer.Context,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also the log of ten million changes, and slow peers.")
+    ] = False,
+) -> int:
     if context.invoked_subcommand is not None:
         return EXIT_OK
-    return _run_all(SUITE)
+    return _run_all((*SUITE, *SLOW) if full else SUITE)
 
 
 SUITE = (
     ("startup",), ("latency",), ("fan_out",), ("peers",), ("write_rate",), ("sync_rate",), ("idle_memory",),
+    ("reconnect_storm",), ("slow_readers",), ("gateways",), ("lists",),
 )  # fmt: skip
+
+
+SLOW = (("big_log",), ("peers", "--only", "parse"))
+"""What `make bench-full` adds: a log that takes long to make, and peers that take long to install."""
 
 
 def _run_all(commands: Sequence[Sequence[str]]) -> int:
@@ -199,6 +209,91 @@ def idle_memory(
         raise StartupError(complaint)
     with _stack(url) as stack:
         return benchmark.run(stack, sockets=sockets, seconds=seconds)
+
+
+@app.command("reconnect_storm")
+def reconnect_storm(
+    url: Url = None,
+    clients: Annotated[int, typer.Option(min=1, help="Clients whose gateway is killed.")] = 10_000,
+    organizations: Annotated[
+        int, typer.Option(min=1, help="Organisations that they belong to, evenly.")
+    ] = 20,
+    behind: Annotated[int, typer.Option(min=1, help="Changes that each has missed.")] = 100,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to measure writes beforehand.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the clients' waits.")] = 1,
+) -> int:
+    """The gateway is killed under thousands of clients, who come back with their positions (P6)."""
+    from benchmarks import reconnect_storm as benchmark
+    from benchmarks.idle_memory import raise_file_limit
+
+    if complaint := raise_file_limit(clients):
+        raise StartupError(complaint)
+    with _stack(url) as stack:
+        return benchmark.run(stack, benchmark.Storm(clients, organizations, behind, seconds, seed))
+
+
+@app.command()
+def lists(
+    url: Url = None,
+    contacts: Annotated[int, typer.Option(min=1_000, help="Contacts to list from.")] = 500_000,
+    seconds: Seconds = 10,
+) -> int:
+    """Pages of 50 out of half a million contacts, and 304 (P10)."""
+    from benchmarks import lists as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(stack, contacts=contacts, seconds=seconds)
+
+
+@app.command("big_log")
+def big_log(
+    url: Url = None,
+    changes: Annotated[int, typer.Option(min=1_000, help="Changes in the log.")] = 10_000_000,
+    organizations: Annotated[int, typer.Option(min=1, help="Organisations that they belong to.")] = 1_000,
+    seconds: Seconds = 15,
+    seed: Annotated[int, typer.Option(help="Of the positions from which is caught up.")] = 1,
+) -> int:
+    """Writes and catching up with ten million changes in the log, beside a small one (P7). Takes 20 GB and long."""
+    from benchmarks import big_log as benchmark
+
+    with _stack(url) as stack:
+        size = benchmark.Size(changes, organizations)
+        return benchmark.run(stack, size, seconds=seconds, seed=seed)
+
+
+@app.command("slow_readers")
+def slow_readers(
+    url: Url = None,
+    subscribers: Annotated[int, typer.Option(min=2, help="Sockets in all.")] = 500,
+    stuck: Annotated[int, typer.Option(min=1, help="How many of them never read.")] = 5,
+    writes: Annotated[float, typer.Option(min=1, help="Writes a second.")] = 200,
+    seconds: Seconds = 8,
+    repeats: Repeats = 2,
+) -> int:
+    """What the others notice of subscribers that never read (P9)."""
+    from benchmarks import slow_readers as benchmark
+
+    with _stack(url) as stack:
+        return benchmark.run(
+            stack, subscribers=subscribers, stuck=stuck, writes=writes, seconds=seconds, repeats=repeats
+        )
+
+
+@app.command()
+def gateways(
+    numbers: Annotated[
+        list[int] | None, typer.Option(help="How many; may be given several times (1, 2, 4).")
+    ] = None,
+    subscribers: Annotated[int, typer.Option(min=1, help="Sockets, over all gateways.")] = 1_000,
+    writes: Annotated[float, typer.Option(min=1, help="Writes a second.")] = 200,
+    seconds: Seconds = 8,
+) -> int:
+    """What a delivery and a write cost with one gateway and with several (P8)."""
+    from benchmarks import gateways as benchmark
+
+    return benchmark.run(
+        numbers=numbers or [1, 2, 4], subscribers=subscribers, writes=writes, seconds=seconds
+    )
 
 
 @app.command()

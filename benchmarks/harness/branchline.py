@@ -37,8 +37,9 @@ class Branchline:
         people = max(work.subscribers, WRITERS)
         organization = await create_organization(self._owner, self._stack.signing_key, people)
         self.organization = organization
-        tickets = organization.tickets(work.subscribers, work.topic)
-        listen = Subscribers((self._stack.gateway_url,), (tickets,), time_each(work))
+        tickets = organization.tickets(work.subscribers + work.stuck, work.topic)
+        reading, stuck = tickets[work.stuck :], tickets[: work.stuck]
+        listen = Subscribers((self._stack.gateway_url,), (reading,), time_each(work), stuck=stuck)
         return listen, Writes(
             self._stack.api_url,
             organization.writers(WRITERS),

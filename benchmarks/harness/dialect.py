@@ -26,12 +26,16 @@ class Ticket:
 class Told:
     """What a message that is no delta says, and what is answered.
 
-    `start` is the offset that the subscriber is at; `joined` that it is subscribed; `head` that everything up to there
+    `start` is the offset that the subscriber is at; `target` the one that it is being caught up to; `view` the name
+    under which it may come back, with its `epoch`; `joined` that it is subscribed; `head` that everything up to there
     has come; `records` how many of a snapshot came.
     """
 
     reply: bytes | None = None
     start: int | None = None
+    target: int = 0
+    epoch: str = ""
+    view: str = ""
     joined: bool = False
     head: int | None = None
     records: int = 0
@@ -74,10 +78,23 @@ class BranchlineDialect:
                     ask["since"] = ticket.since
                 return Told(reply=orjson.dumps(ask))
             case "subscribed":
-                return Told(start=message["offset"], joined=message["mode"] != "snapshot")
+                return _subscribed(message, ticket)
             case "snapshot":
                 return Told(records=len(message["records"]), joined=message["last"])
             case "head":
                 return Told(head=message["offset"])
             case other:
                 return Told(problem=f"a message {other!r}: {message}")
+
+
+def _subscribed(message: dict[str, Any], ticket: Ticket) -> Told:
+    start = message["offset"]
+    if message["mode"] == "replay" and isinstance(ticket.since, dict):
+        start = ticket.since["offset"]
+    return Told(
+        start=start,
+        target=message["offset"],
+        epoch=message["epoch"],
+        view=message["view"],
+        joined=message["mode"] != "snapshot",
+    )

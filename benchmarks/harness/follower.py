@@ -22,13 +22,14 @@ class Follower:
     """One subscriber's side of the protocol, without the socket: bytes in by `receive`, bytes out by `send`.
 
     `joined` is called once, when it is subscribed. `start` is the offset that it was subscribed at. `deliveries`
-    counts changes, not frames. `latencies` is None where its arrivals are not among those that are timed.
+    counts changes, not frames. `target` is what it was being caught up to when it was subscribed, `place` the epoch and
+    the view with which it may come back. `latencies` is None where its arrivals are not among those that are timed.
     """
 
     __slots__ = (
         "_at", "_dialect", "_frame", "_head", "_heads", "_joined", "_next_end", "_position", "_ranges", "_reference",
         "_rest", "_send", "_since_frame", "_ticket", "bytes_in", "chunks", "conflated", "is_joined", "latencies",
-        "problems", "repeated", "snapshot_records", "start",
+        "place", "problems", "repeated", "snapshot_records", "start", "target",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,8 @@ class Follower:
         self._heads: list[tuple[int, int]] = []
         self._ranges: list[range | array[int]] = []
         self.start = 0
+        self.target = 0
+        self.place = ("", "")
         self.is_joined = False
         self.bytes_in = 0
         self.chunks = 0
@@ -107,6 +110,10 @@ class Follower:
     def verify(self, expected: Sequence[int]) -> list[str]:
         """What is wrong with what came, given the offsets of all changes of the topic in PostgreSQL, in order."""
         problems = list(self.problems)
+        if self._at >= 0:
+            # More may come: what is there of the next frame stays with this follower.
+            self._rest = bytes(self._reference.stream[self._reference.begin(self._frame) : self._at])
+            self._at = -1
         self._detach()
         offsets = self._reference.offsets
         at = bisect_right(expected, self.start)
@@ -229,6 +236,7 @@ class Follower:
     def _take(self, told: Told) -> None:
         if told.start is not None:
             self.start = self._position = told.start
+            self.target, self.place = told.target, (told.epoch, told.view)
         if told.head is not None:
             self._head = told.head
             if self._frame >= 0:

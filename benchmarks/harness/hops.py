@@ -33,11 +33,22 @@ async def read_hops(stack: Stack) -> Hops:
     """Ask each process of the stack; one that does not answer is left out."""
     counts: dict[str, float] = {}
     seconds: dict[str, float] = {}
-    for text in await asyncio.gather(*(_fetch_metrics(port) for port in _status_ports(stack))):
+    for text in await read_metrics(stack):
         for kind, hop, value in _SAMPLE.findall(text):
             into = counts if kind == "count" else seconds
             into[hop] = into.get(hop, 0.0) + float(value)
     return Hops(counts, seconds)
+
+
+async def read_metrics(stack: Stack) -> list[str]:
+    """What the relay and each gateway say of themselves; nothing of one that does not answer."""
+    return await asyncio.gather(*(_fetch_metrics(port) for port in _status_ports(stack)))
+
+
+async def read_counter(stack: Stack, name: str) -> float:
+    """A counter of the relay or the gateways, with its labels if it has any, added up."""
+    sample = re.compile(rf"^{re.escape(name)} (\S+)$", re.MULTILINE)
+    return sum(float(value) for text in await read_metrics(stack) for value in sample.findall(text))
 
 
 def _status_ports(stack: Stack) -> list[int]:

@@ -31,7 +31,8 @@ FLAT_OUT_GUESS = 300
 class Work:
     """What is to be carried: so many subscribers to all leads of one organisation, and so many writes a second.
 
-    `writes_per_second` 0: as many as go through, by `connections` that each wait for their answer.
+    `writes_per_second` 0: as many as go through, by `connections` that each wait for their answer. So many more
+    subscribers are `stuck`: they read nothing once they are subscribed.
     """
 
     subscribers: int
@@ -41,6 +42,7 @@ class Work:
     record_bytes: int = 256
     topic: str = "leads"
     connections: int = 16
+    stuck: int = 0
 
     @property
     def label(self) -> str:
@@ -53,7 +55,8 @@ class Work:
 
     def __str__(self) -> str:
         rate = f"{self.writes_per_second:g} writes/s" if self.writes_per_second else "flat out"
-        return f"{self.subscribers:,} subscribers × {rate}, {self.seconds:g} s"
+        stuck = f" and {self.stuck} that never read" if self.stuck else ""
+        return f"{self.subscribers:,} subscribers{stuck} × {rate}, {self.seconds:g} s"
 
 
 @dataclass(slots=True)

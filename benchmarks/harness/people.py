@@ -1,7 +1,8 @@
 """The people of a benchmark: an organisation of its own, made in the database by its owner, with a token each."""
 
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -10,6 +11,7 @@ import asyncpg
 import uuid_utils
 
 from benchmarks.harness.dialect import Ticket
+from benchmarks.harness.stack import Stack
 from benchmarks.harness.writers import Writer
 from core.queries import load
 from core.tokens import Tokens
@@ -69,6 +71,28 @@ async def create_organization(connection: Connection, signing_key: str, people: 
             for user, session in zip(user_ids, session_ids, strict=True)
         ),
     )
+
+
+async def side_by_side(
+    stack: Stack, work: Callable[[Connection], Awaitable[None]], connections: int = 4
+) -> None:
+    """Have the same work done over so many connections of the owner's, and statistics made when all are done."""
+
+    async def run() -> None:
+        connection: Connection = await asyncpg.connect(stack.owner_database_url)
+        try:
+            await work(connection)
+        finally:
+            await connection.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(connections):
+            tasks.create_task(run())
+    connection: Connection = await asyncpg.connect(stack.owner_database_url)
+    try:
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
 
 
 async def _copy_people(

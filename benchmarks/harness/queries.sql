@@ -47,3 +47,18 @@ WHERE x.organization_id = $1 AND x.mutation_id IS NOT NULL GROUP BY x.mutation_i
 -- name: count_remembered
 -- How many mutations of an organisation have an answer that a repeat would get.
 SELECT count(*) FROM mutations m WHERE m.organization_id = $1;
+
+-- name: add_leads
+-- So many new leads of a branch, in a statement of the owner's.
+INSERT INTO leads (organization_id, branch_id, name, notes) SELECT $1, $2, 'Lead ' || n, repeat('x', 100) FROM generate_series(1, $3::integer) n;
+
+-- name: add_contacts
+-- $4 contacts of a branch, numbered from $3 on, with names that many share, as people's are.
+INSERT INTO contacts (organization_id, branch_id, first_name, last_name, email)
+SELECT $1, $2, 'First ' || n % 997, 'Last ' || md5((n % 50021)::text), 'c' || n || '@bench.test'
+FROM generate_series($3::integer, $3::integer + $4::integer - 1) n;
+
+-- name: touch_leads
+-- Give so many leads of an organisation other notes, in a statement of the owner's.
+UPDATE leads SET notes = $2 WHERE organization_id = $1
+AND id IN (SELECT l.id FROM leads l WHERE l.organization_id = $1 LIMIT $3::integer);

@@ -124,6 +124,8 @@ class Report:
 
     def finish(self) -> int:
         """Write the files; the exit status: 0 if every run is valid, whatever its figures."""
+        for fault in self.invalid:
+            self.say(f"INVALID: {fault}")
         _folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._begun))
         path = _folder / f"{stamp}-{self.name}.json"

@@ -27,13 +27,15 @@ _MOST_PROBLEMS = 10
 class Subscribers:
     """What the process is to do. Tickets are grouped by what they should be sent: each group shares frames.
 
-    Arrivals are timed at every `time_each`-th socket, once `time_from` has said of which writes.
+    Arrivals are timed at every `time_each`-th socket, once `time_from` has said of which writes. Who is `stuck` reads
+    nothing any more once it is subscribed, and is left out of every count and check.
     """
 
     gateway_urls: tuple[str, ...]
     groups: tuple[tuple[Ticket, ...], ...]
     time_each: int = 1
     dialect: Callable[[], Dialect] = BranchlineDialect
+    stuck: tuple[Ticket, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,10 @@ class Verified:
 class Subscriber(asyncio.Protocol):
     """One socket: the handshake here, everything after it in its follower."""
 
-    __slots__ = ("_answer", "_dialect", "_host", "_is_open", "_path", "_transport", "follower", "lost")
+    __slots__ = ("_answer", "_dialect", "_host", "_is_open", "_path", "_transport", "follower", "lost", "url")
 
     def __init__(self, url: str, group: "Group", ticket: Ticket, latencies: Latencies | None) -> None:
+        self.url = url
         parts = urlsplit(url)
         self._host = parts.netloc
         self._path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -119,6 +122,11 @@ class Subscriber(asyncio.Protocol):
         if self.lost is None:
             self.lost = f"the socket was closed ({exc or 'by the server'})"
 
+    def stop_reading(self) -> None:
+        """Take nothing more from the kernel, and do not close either."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+
     def abort(self) -> None:
         """Close without ceremony."""
         if self._transport is not None:
@@ -149,6 +157,7 @@ class Swarm:
     def __init__(self, plan: Subscribers) -> None:
         self._plan = plan
         self._groups = [Group(plan.dialect()) for _ in plan.groups]
+        self._stuck = Group(plan.dialect())
         self._latencies = Latencies()
         self._started = time.monotonic()
 
@@ -166,7 +175,11 @@ class Swarm:
                 for ticket in tickets:
                     tasks.create_task(self._open(gate, group, ticket, number))
                     number += 1
+            for ticket in self._plan.stuck:
+                tasks.create_task(self._open(gate, self._stuck, ticket, number))
         await self._wait_until(self._all_joined, _JOIN_SECONDS, "are not all subscribed")
+        for subscriber in self._stuck.subscribers:
+            subscriber.stop_reading()
         # The collector would walk through all sockets again and again, in the middle of what is timed.
         gc.freeze()
 
@@ -264,6 +277,10 @@ class Swarm:
             records=[group.reference.records for group in self._groups],
         )
 
+    async def stuck(self, _: object) -> int:
+        """How many of those that do not read are still connected, as far as they know."""
+        return sum(subscriber.lost is None for subscriber in self._stuck.subscribers)
+
     async def drop(self, _: object) -> int:
         """Close every socket; how many there were."""
         for subscriber in self.sockets:
@@ -291,4 +308,5 @@ async def run_subscribers(plan: Subscribers) -> Mapping[str, Answer]:
         "reach": swarm.reach,
         "verify": swarm.verify,
         "drop": swarm.drop,
+        "stuck": swarm.stuck,
     }

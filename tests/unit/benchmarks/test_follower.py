@@ -71,9 +71,8 @@ class Client:
         )
         self.follower.begin()
         self.feed(frame(orjson.dumps({"type": "ready"})))
-        self.feed(
-            frame(orjson.dumps({"type": "subscribed", "offset": start, "mode": mode, "topic": "leads"}))
-        )
+        told = {"type": "subscribed", "offset": start, "mode": mode, "epoch": "e", "view": "v"}
+        self.feed(frame(orjson.dumps(told)))
 
     def _join(self) -> None:
         self.joined += 1
@@ -216,3 +215,33 @@ def test_a_snapshot_counts_as_joined_with_its_last_page() -> None:
     assert (client.joined, client.follower.snapshot_records) == (1, 2)
     client.feed(delta(5, 6))
     assert client.verify(6, first=3) == []
+
+
+def test_more_may_come_after_it_was_verified() -> None:
+    client = Client()
+    data = delta(0, 1)
+    client.feed(data)
+    client.feed(delta(1, 2)[:9])
+    assert client.verify(1) == []
+    client.feed(delta(1, 2)[9:])
+    assert client.verify(2) == []
+
+
+def test_who_comes_back_with_a_position_goes_on_from_there_and_knows_what_it_is_caught_up_to() -> None:
+    reference = Reference()
+    before = Client(reference)
+    before.feed(delta(0, 2))
+    sent: list[bytes] = []
+    epoch, view = before.follower.place
+    since = {"epoch": epoch, "offset": before.follower.position, "view": view}
+    ticket = Ticket("token", "client", "leads", since)
+    after = Follower(reference, BranchlineDialect(), ticket, sent.append, lambda: None)
+    after.begin()
+    after.receive(frame(orjson.dumps({"type": "ready"})), 0)
+    assert b'"since":{"epoch":"e","offset":2,"view":"v"}' in sent[-1]
+    told = {"type": "subscribed", "offset": 5, "mode": "replay", "epoch": "e", "view": "v"}
+    after.receive(frame(orjson.dumps(told)), 0)
+    assert (after.start, after.position, after.target) == (2, 2, 5)
+    after.receive(delta(2, 5), 0)
+    assert after.position == 5
+    assert after.verify([1, 2, 3, 4, 5]) == []

@@ -1,0 +1,95 @@
+"""Every benchmark in a short form: it measures, checks what it measured, and judges. Figures do not matter here."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import big_log, gateways, lists, reconnect_storm, slow_readers, sync_rate
+from benchmarks.harness import report
+from benchmarks.harness.branchline import run_live
+from benchmarks.harness.live import Work
+from benchmarks.harness.stack import Stack, run_stack
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the results go."""
+    monkeypatch.setattr(report, "_folder", tmp_path)
+    return tmp_path
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("*.json")
+    content: dict[str, Any] = json.loads(path.read_text())
+    assert path.with_suffix(".hlog").exists()
+    return content
+
+
+def storm(stack: Stack) -> int:
+    work = reconnect_storm.Storm(12, 3, 7, 1.0, seed=5, first_wait_seconds=1.0)
+    return reconnect_storm.run(stack, work)
+
+
+FORMS: dict[str, tuple[Callable[[Stack], int], str]] = {
+    "slow_readers": (
+        lambda stack: slow_readers.run(stack, subscribers=12, stuck=2, writes=20, seconds=1, repeats=1),
+        "P9",
+    ),
+    "sync_rate": (lambda stack: sync_rate.run(stack, seconds=1, batch=10, connections=2, seed=3), "P4"),
+    "lists": (lambda stack: lists.run(stack, contacts=1_000, seconds=1), "P10"),
+    "big_log": (
+        lambda stack: big_log.run(stack, big_log.Size(6_000, 22), seconds=1, seed=2),
+        "P7",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_benchmark_measures_and_judges(bench_stack: Stack, results: Path, name: str) -> None:
+    run, target = FORMS[name]
+    status = run(bench_stack)
+    content = kept(results)
+    faults = [fault for fault in content["invalid"] if "nobody was cut off" not in fault]
+    assert faults == []
+    assert status == bool(content["invalid"])
+    assert any(verdict["target"].startswith(target) for verdict in content["verdicts"])
+    assert content["durability"]["fsync"] == "on"
+    assert all(run for run in content["runs"].values())
+
+
+def test_readers_that_were_not_noticed_spoil_the_run(bench_stack: Stack, results: Path) -> None:
+    """With a trickle of writes no buffer fills, so nothing was shown about those that do not read."""
+    assert slow_readers.run(bench_stack, subscribers=6, stuck=1, writes=2, seconds=1, repeats=1) == 1
+    assert "nobody was cut off" in kept(results)["invalid"][-1]
+
+
+def test_a_storm_is_weathered_and_every_client_has_what_postgresql_has(results: Path) -> None:
+    with run_stack() as stack:
+        assert storm(stack) == 0
+    content = kept(results)
+    figures = content["runs"]["storm"]["figures"]
+    assert (figures["snapshots"], figures["tries"] >= 12) == (0, True)
+    assert figures["reads of the log a range"] > 0
+    (verdict,) = content["verdicts"]
+    assert verdict["target"] == "P6 with 12 clients only"
+    assert verdict["met"] is not None
+
+
+def test_more_gateways_are_compared_with_one(results: Path) -> None:
+    assert gateways.run(numbers=[1, 2], subscribers=10, writes=10, seconds=1) == 0
+    targets = [verdict["target"] for verdict in kept(results)["verdicts"]]
+    assert targets == ["P8, deliveries with two gateways", "P8, a write with 2 gateways"]
+
+
+def test_flat_out_every_connection_waits_for_its_answer(bench_stack: Stack) -> None:
+    work = Work(5, 0, 1.0, warm_up_seconds=0.2, connections=2)
+    outcome = asyncio.run(run_live(bench_stack, work))
+    assert outcome.invalid == []
+    assert outcome.written.acknowledged > 2
+    assert work.label == "5 × flat out"
+    assert replace(work, writes_per_second=20).label == "5 × 20"
