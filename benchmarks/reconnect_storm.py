@@ -18,7 +18,7 @@ from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.child import Child
 from benchmarks.harness.hops import read_counter
 from benchmarks.harness.latencies import Histogram
-from benchmarks.harness.people import Connection, Organization, create_organization
+from benchmarks.harness.people import Connection, Organization, create_organization, create_organizations
 from benchmarks.harness.report import Report
 from benchmarks.harness.returning import FIRST_WAIT_SECONDS, Return, Returned, run_returning
 from benchmarks.harness.stack import Stack
@@ -91,9 +91,7 @@ class _Run:
     async def _prepare(self, owner: Connection) -> tuple[list[Organization], Subscribers]:
         each = self._storm.clients // self._storm.organizations
         key = self._stack.signing_key
-        organizations = [
-            await create_organization(owner, key, max(each, 1)) for _ in range(self._storm.organizations)
-        ]
+        organizations = await create_organizations(owner, key, self._storm.organizations, max(each, 1))
         groups = tuple(organization.tickets(each, "leads") for organization in organizations)
         return organizations, Subscribers((self._stack.gateway_url,), groups)
 

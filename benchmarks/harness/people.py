@@ -52,6 +52,21 @@ class Organization:
 
 async def create_organization(connection: Connection, signing_key: str, people: int) -> Organization:
     """Make an organisation with so many people, each with a session and a token that is good for hours."""
+    (organization,) = await create_organizations(connection, signing_key, 1, people)
+    return organization
+
+
+async def create_organizations(
+    connection: Connection, signing_key: str, count: int, people: int
+) -> list[Organization]:
+    """Make so many, each with so many people of its own."""
+    organizations = [await _create(connection, signing_key, people) for _ in range(count)]
+    # Plans that were made for empty tables are not what is measured.
+    await connection.execute("ANALYZE")
+    return organizations
+
+
+async def _create(connection: Connection, signing_key: str, people: int) -> Organization:
     tokens = Tokens(signing_key, lifetime_seconds=TOKEN_SECONDS)
     organization_id, branch_id = _new_id(), _new_id()
     user_ids = [_new_id() for _ in range(people)]
@@ -61,8 +76,6 @@ async def create_organization(connection: Connection, signing_key: str, people: 
         await connection.execute(_queries.add_organization, organization_id, slug, "Benchmark")
         await connection.execute(_queries.add_branch, organization_id, branch_id, "bench")
         await _copy_people(connection, organization_id, slug, user_ids, session_ids)
-    # Plans that were made for empty tables are not what is measured.
-    await connection.execute("ANALYZE")
     return Organization(
         organization_id,
         branch_id,

@@ -14,7 +14,7 @@ from benchmarks.harness.accounting import Usage, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
 from benchmarks.harness.offline_work import Folded, Mix
-from benchmarks.harness.people import Connection, Organization, create_organization
+from benchmarks.harness.people import Connection, Organization, create_organization, create_organizations
 from benchmarks.harness.pushers import Pushed, Pushes, run_pushers
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writers import Writes, Written, run_writers
@@ -125,9 +125,7 @@ async def run_pushing(stack: Stack, pushing: Pushing) -> PushingOutcome:
     writers = Child("load: writers", run_writers, None)
     try:
         each = max(1, CLIENTS // pushing.organizations)
-        organizations = [
-            await create_organization(owner, stack.signing_key, each) for _ in range(pushing.organizations)
-        ]
+        organizations = await create_organizations(owner, stack.signing_key, pushing.organizations, each)
         beside = await create_organization(owner, stack.signing_key, CLIENTS)
         processes = list_processes(stack.home, stack.up_pid) | {
             child.name: child.pid for child in (pushers, writers)

@@ -9,7 +9,7 @@ import asyncpg
 from benchmarks.harness.accounting import Usage, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
-from benchmarks.harness.people import Connection, Organization, create_organization
+from benchmarks.harness.people import Connection, Organization, create_organizations
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writers import Writer, Writes, Written, run_writers
 from core.queries import load
@@ -99,9 +99,7 @@ async def run_writing(stack: Stack, writing: Writing) -> WritingOutcome:
     child = Child("load: writers", run_writers, None)
     try:
         each = max(1, WRITERS // writing.organizations)
-        organizations = [
-            await create_organization(owner, stack.signing_key, each) for _ in range(writing.organizations)
-        ]
+        organizations = await create_organizations(owner, stack.signing_key, writing.organizations, each)
         # In turn, so that neighbours in a batch are of different organisations.
         writers: list[Writer] = [
             organization.writers(each)[number] for number in range(each) for organization in organizations

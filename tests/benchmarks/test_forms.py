@@ -36,10 +36,6 @@ def storm(stack: Stack) -> int:
 
 
 FORMS: dict[str, tuple[Callable[[Stack], int], str]] = {
-    "slow_readers": (
-        lambda stack: slow_readers.run(stack, subscribers=12, stuck=2, writes=20, seconds=1, repeats=1),
-        "P9",
-    ),
     "sync_rate": (lambda stack: sync_rate.run(stack, seconds=1, batch=10, connections=2, seed=3), "P4"),
     "lists": (lambda stack: lists.run(stack, contacts=1_000, seconds=1), "P10"),
     "big_log": (
@@ -54,9 +50,8 @@ def test_a_benchmark_measures_and_judges(bench_stack: Stack, results: Path, name
     run, target = FORMS[name]
     status = run(bench_stack)
     content = kept(results)
-    faults = [fault for fault in content["invalid"] if "nobody was cut off" not in fault]
-    assert faults == []
-    assert status == bool(content["invalid"])
+    assert content["invalid"] == []
+    assert status == 0
     assert any(verdict["target"].startswith(target) for verdict in content["verdicts"])
     assert content["durability"]["fsync"] == "on"
     assert all(run for run in content["runs"].values())
