@@ -37,13 +37,11 @@ check: setup  ## ruff, mypy --strict and the import rule
 bench: setup  ## the benchmark suite; ARGS go to `branchline bench`
 	@exec $(ENVIRONMENT)/branchline bench $(ARGS)
 
-<<<<<<< HEAD
-audit: setup  ## known faults of what the locks pin; fails as well where no source of advisories answers
-	@$(ENVIRONMENT)/python -m tools.audit
-=======
 bench-full: setup  ## the same with a log of ten million changes and the slow peers; an hour and more, 20 GB
 	@exec $(ENVIRONMENT)/branchline bench --full
->>>>>>> 7bc8dd9 (Measure reconnecting, slow readers, gateways, lists and a big log)
+
+audit: setup  ## known faults of what the locks pin; fails as well where no source of advisories answers
+	@$(ENVIRONMENT)/python -m tools.audit
 
 mutants: setup  ## break each invariant by a small patch: its named test must fail; ARGS name some of them
 	@$(ENVIRONMENT)/python -m tools.mutants $(ARGS)
