@@ -154,6 +154,11 @@ class Wire:
         self.written: list[dict[str, Any]] = []
         self.code: int | None = None
 
+    @property
+    def writer(self) -> "Wire":
+        """What the fan-out writes to."""
+        return self
+
     def write(self, frames: bytes) -> None:
         assert self.stage is Stage.OPEN
         self.written.extend(_messages(frames))
@@ -185,6 +190,8 @@ class Client:
         self.seat: Seat | None = None
         self.start = 0
         self.promised = 0
+        self.folded: list[range] = []
+        """Offsets of which the latest state of each record came, in place of each step."""
         self.is_rejected = False
         """Whether it is to ask again, because the log could not be read."""
 
@@ -204,6 +211,8 @@ class Client:
                 continue
             assert message["type"] in ("subscribed", "snapshot", "delta"), message
             self.replica.take(message)
+            if message.get("conflated"):
+                self.folded.append(range(message["from"] + 1, message["to"] + 1))
             if message["type"] == "subscribed":
                 self.promised = message["offset"]
                 if message["mode"] == "snapshot":
@@ -369,7 +378,9 @@ class World:
                 for change in self.log.changes
                 if change.offset > client.start and change_for_view(client.view, change) is not None
             ]
-            assert replica.offsets == concerned
+            assert replica.offsets == sorted(set(replica.offsets) & set(concerned))
+            missing = set(concerned) - set(replica.offsets)
+            assert all(any(offset in folded for folded in client.folded) for offset in missing)
 
 
 _WRITES = st.tuples(
