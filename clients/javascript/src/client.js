@@ -144,6 +144,7 @@ export class Client {
   async close() {
     const session = this.#session;
     session.connection.post("close", "closed");
+    session.pusher.stop();
     for (const each of [...session.lives, ...session.presences]) each.close();
     for (const cleanup of this.#cleanups) cleanup();
     await session.offline?.close();

@@ -42,6 +42,11 @@ export class Pusher {
     if (!this.#failures) void this.#pushAll();
   }
 
+  /** Waits no longer. */
+  stop() {
+    clearTimeout(this.#timer);
+  }
+
   async #pushAll() {
     if (this.#isPushing) return;
     this.#isPushing = true;

@@ -63,8 +63,6 @@ function share(client, key, { open, watch, read, close, none }) {
         const thing = open();
         opened = { thing, stop: watch(thing, changed) };
         shown = read(thing);
-        // What was rendered before it was open is old now.
-        queueMicrotask(changed);
       }
       return () => {
         listeners.delete(fn);

@@ -107,20 +107,26 @@ test("a refused write goes to the inbox, its value is undone, and it can be trie
 
 test("when access is lost, nothing of it is shown, and what waits is put aside with its value", async () => {
   const server = new FakeServer(LEADS);
-  const client = connect(server);
+  const client = connect(server, { retry: { base_ms: 600_000, cap_ms: 600_000 } });
   const leads = await client.live("leads").ready();
-  server.collections.get("leads")?.clear();
-  server.goOffline();
-  await until(() => client.state === "waiting");
-  client.update("leads", "1", { phone: "typed" });
-  const pushed = server.writes.length;
-  // The push waits behind a refusal of the server's own while the purge comes.
   server.refuse("unavailable");
-  server.goOnline();
-  await until(() => server.writes.length > pushed);
+  const write = client.update("leads", "1", { phone: "typed" });
+  await until(() => server.writes.length === 1 && leads.stateOf("1") === "saving");
+  /** @type {string[][]} */ const told = [];
+  client.on("purge", (topics) => told.push(topics));
   server.revoke(["leads"]);
-  await until(() => leads.size === 0);
-  await until(() => client.inbox.length === 1 || client.pending === 0);
+  await assert.rejects(write.server, { code: "refused" });
+  assert.deepEqual([leads.size, leads.state, told], [0, "loading", [["leads"]]]);
+  assert.deepEqual(client.inbox.map(({ code, mutation }) => [code, mutation.fields]), [["access_lost", { phone: "typed" }]]);
+});
+
+test("records are read when they are asked for, also of a topic that was followed from now on", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  client.changes("leads", () => {});
+  await client.ready();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal((await client.live("leads").ready()).size, 2);
 });
 
 test("two collections of one topic share a subscription, and the later one has the records at once", async () => {

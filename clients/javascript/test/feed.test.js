@@ -123,6 +123,14 @@ test("whatever is lost, torn or repeated on the way, a mirror ends as the server
   }
 });
 
+test("a change that a snapshot's record is ahead of is skipped", () => {
+  const mirror = new Mirror("leads");
+  mirror.replace([["leads", { id: "a", version: 5, name: "newer than the position" }]], { epoch: "e", offset: 1, view: "v" });
+  const change = /** @type {any} */ ({ offset: 2, collection: "leads", id: "a", operation: "update", version: 4, fields: { name: "older" } });
+  assert.equal(mirror.advance([change], { epoch: "e", offset: 2, view: "v" })?.size, 0);
+  assert.equal(mirror.records.get("a")?.name, "newer than the position");
+});
+
 test("a change of a record that is not held is skipped just after a snapshot, and later means that something is missing", () => {
   const mirror = new Mirror("leads");
   const at = (/** @type {number} */ offset) => ({ epoch: "e", offset, view: "v" });

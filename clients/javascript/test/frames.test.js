@@ -106,6 +106,9 @@ test("a roster, its news and its leases are read from their golden frames", asyn
   assert.deepEqual(people.others, []);
   line.say({ ...down["presence-leases"], topic, changed: [{ ...down["presence-leases"].changed[0], connection_id: "another" }] });
   assert.deepEqual(people.editing(down["presence-leases"].changed[0].leases[1].record, "notes").map(({ name }) => name), [ben.name]);
+  assert.equal(people.people.length, 2);
+  say("presence");
+  assert.deepEqual([people.people.length, people.roster.count], [2, 2], "news after the roster adds to it");
   /** @type {any} */ let heard;
   people.onSignal((signal) => (heard = signal));
   say("signal");

@@ -198,6 +198,21 @@ test("a pending write shows on top of whatever the server's state becomes, until
   assert.deepEqual(view.refresh(["a"]).map(({ fields }) => fields), [[]], "nothing to be seen but the version");
 });
 
+test("a write that a change has named is not shown on top any more, answered or not", () => {
+  const { queue, mirror, view } = makeView();
+  mirror.replace([["leads", { id: "a", version: 1, name: "Ada", status: "new" }]], position(1));
+  const [write] = add(queue, { fields: { name: "Bea" } });
+  const id = /** @type {Pending} */ (write).mutation.mutation_id;
+  // Somebody else's came after it, both in one conflated change.
+  const change = /** @type {any} */ ({ offset: 3, collection: "leads", id: "a", operation: "update", version: 3, fields: { name: "Cy" }, mutation_ids: [id] });
+  mirror.advance([change], position(3));
+  view.refreshAll();
+  assert.equal(view.visible.get("a")?.name, "Bea");
+  mirror.confirmed.add(id);
+  view.refreshAll();
+  assert.equal(view.visible.get("a")?.name, "Cy");
+});
+
 test("a refused write is undone", () => {
   const { queue, mirror, view } = makeView();
   mirror.replace([["leads", { id: "a", version: 1, name: "Ada", status: "new" }]], position(1));
