@@ -99,6 +99,29 @@ def _run_all(commands: Sequence[Sequence[str]]) -> int:
 
 
 @app.command()
+def table(
+    of: Annotated[
+        Path | None, typer.Option(help="A folder with results of `peers`; without it they are measured.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often to measure; medians count.")] = 3,
+    seconds: Seconds = 6,
+) -> int:
+    """The table of the README: Branchline and the other systems on the same work, medians and ratios, as Markdown."""
+    from benchmarks import table as benchmark
+    from benchmarks.harness import report
+
+    folder = of or report.RESULTS / time.strftime("%Y%m%d-%H%M%S-table", time.gmtime())
+    status = EXIT_OK
+    if of is None:
+        report.keep_in(folder)
+        report.current_arguments[:] = ["peers", "--seconds", f"{seconds:g}"]
+        for _ in range(runs):
+            status = max(status, run(["peers", "--seconds", f"{seconds:g}"]))
+    benchmark.show(folder)
+    return status
+
+
+@app.command()
 def report(
     folder: Annotated[
         Path | None, typer.Argument(help="A folder of results; without it, that of the last suite.")
