@@ -25,7 +25,7 @@ export class Roster {
   /** @param {any} news @returns {RosterUpdate} */
   take({ joined, left, changed, count }) {
     const is_roster = this.isFresh || count != null;
-    
+    this.isFresh = false;
     if (is_roster) this.people = new Map();
     const [came, went, others] = [joined, left, changed].map((list = []) => /** @type {any[]} */ (list).map(readPerson));
     const update = { joined: came ?? [], left: went ?? [], changed: others ?? [], is_roster };
