@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.harness import report
 from cli import bench
+from cli.bench_options import app
 from core.lifecycle import EXIT_FAILURE
 
 
@@ -36,8 +37,6 @@ def test_a_benchmark_that_cannot_run_spoils_the_suite_and_not_the_others(
 
 def test_every_benchmark_of_the_suite_is_a_command() -> None:
     commands = {
-        command.name or command.callback.__name__
-        for command in bench.app.registered_commands
-        if command.callback
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     }
     assert {command[0] for command in (*bench.SUITE, *bench.SLOW)} <= commands
