@@ -76,7 +76,12 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
     app.add_middleware(Compression)
     _allow_origins(app, services.settings)
     trusted = parse_networks(services.settings.trusted_proxies)
-    app.add_middleware(Rim, limit_bytes=body_limit_bytes, trusted_proxies=trusted)
+    app.add_middleware(
+        Rim,
+        limit_bytes=body_limit_bytes,
+        trusted_proxies=trusted,
+        refusal=services.limiter.refusal,
+    )
     add_handlers(app)
     _add_routes(app)
     return app

@@ -9,11 +9,12 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
+from starlette.types import Scope
 from throttled.asyncio import BaseStore, MemoryStore, RedisStore, Throttled
 from throttled.asyncio.rate_limiter import Quota, per_min, per_sec
 from throttled.exceptions import StoreUnavailableError
@@ -25,6 +26,7 @@ from core.tokens import Claims
 
 SCOPE_KEY: Final = "branchline.rate_limit"
 """Where in a request's scope the rim finds the RateLimit headers of its answer."""
+LOGIN_PATH = "/api/auth/login"
 PUSH_MUTATIONS = 20
 """A push of mutations counts as one write, and one more for each so many."""
 
@@ -65,6 +67,7 @@ class Rate:
         )
         self._advance = advance
         self._advances: dict[str, tuple[int, float]] = {}
+        self._refused: dict[str, tuple[float, _Verdict]] = {}
         self._alone_until = 0.0
         # A cost above the burst would never be allowed.
         self._most = quota.burst
@@ -74,6 +77,9 @@ class Rate:
         """Take `cost` of a key's rate, or as much as a burst has if that is less."""
         cost = min(cost, self._most)
         now = time.monotonic()
+        refused = self.refused(key)
+        if refused is not None:
+            return refused
         left, until = self._advances.get(key, (0, 0.0))
         if left >= cost and now < until:
             self._advances[key] = (left - cost, until)
@@ -85,7 +91,23 @@ class Rate:
                     self._advances.clear()
                 self._advances[key] = (self._advance, now + _ADVANCE_SECONDS)
                 return verdict
-        return await self._ask(key, cost, now)
+        verdict = await self._ask(key, cost, now)
+        if not verdict.is_allowed and cost == 1:
+            if len(self._refused) >= _MOST_ADVANCES:
+                self._refused.clear()
+            self._refused[key] = (now + verdict.retry_seconds, verdict)
+        return verdict
+
+    def refused(self, key: str) -> _Verdict | None:
+        """Give the refusal that a key has had, as long as it lasts: a flood asks nobody, and costs next to nothing."""
+        until, verdict = self._refused.get(key, (0.0, None))
+        if verdict is None:
+            return None
+        left = until - time.monotonic()
+        if left <= 0:
+            del self._refused[key]
+            return None
+        return replace(verdict, retry_seconds=left)
 
     async def _ask(self, key: str, cost: int, now: float) -> _Verdict:
         if now >= self._alone_until:
@@ -123,6 +145,14 @@ class Limiter:
         if self._logins is not None:
             await _admit(request, self._logins, limit_key(address_of(request)), 1)
 
+    def refusal(self, scope: Scope) -> ProblemError | None:
+        """The refusal of a sign-in that can be told from its head: before its body is read and anything is decided."""
+        client = scope.get("client")
+        if self._logins is None or client is None or scope["path"] != LOGIN_PATH or scope["method"] != "POST":
+            return None
+        verdict = self._logins.refused(limit_key(client[0]))
+        return None if verdict is None else _count(scope, self._logins, verdict)
+
     async def close(self) -> None:
         """Close the connections to Redis."""
         backend: Any = self._store._backend  # it has no public way to close its client
@@ -137,20 +167,27 @@ def _per_second(name: str, limit: int, store: BaseStore) -> Rate | None:
 
 
 async def _admit(request: Request, rate: Rate, key: str, cost: int) -> None:
-    verdict = await rate.take(key, cost)
-    headers: dict[str, str] = request.scope.setdefault(SCOPE_KEY, {})
+    problem = _count(request.scope, rate, await rate.take(key, cost))
+    if problem is not None:
+        raise problem
+
+
+def _count(scope: Scope, rate: Rate, verdict: _Verdict) -> ProblemError | None:
+    """Have the answer say how much is left; the problem, if it was too much."""
+    headers: dict[str, str] = scope.setdefault(SCOPE_KEY, {})
     _add(headers, "ratelimit-policy", rate.policy)
     _add(
         headers,
         "ratelimit",
         f'"{rate.name}";r={verdict.remaining};t={max(0, math.ceil(verdict.reset_seconds))}',
     )
-    if not verdict.is_allowed:
-        raise ProblemError(
-            "rate_exceeded",
-            f"more of {rate.name.replace('-', ' ')} than {rate.policy}",
-            headers={"retry-after": str(max(1, math.ceil(verdict.retry_seconds)))},
-        )
+    if verdict.is_allowed:
+        return None
+    return ProblemError(
+        "rate_exceeded",
+        f"more of {rate.name.replace('-', ' ')} than {rate.policy}",
+        headers={"retry-after": str(max(1, math.ceil(verdict.retry_seconds)))},
+    )
 
 
 def _add(headers: dict[str, str], name: str, value: str) -> None:

@@ -5,7 +5,7 @@ unforeseen error.
 import asyncio
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -48,15 +48,20 @@ class Rim:
 
     A body over `limit_bytes` is refused before it is read where its length is announced, and as soon as it
     is passed where it is not; one that trickles in is given up. An exception nobody foresaw is logged with
-    an id and answered with that id and nothing else.
+    an id and answered with that id and nothing else. `refusal` may turn a request away by its head.
     """
 
     def __init__(
-        self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES, trusted_proxies: Sequence[Network] = ()
+        self,
+        app: ASGIApp,
+        limit_bytes: int = BODY_LIMIT_BYTES,
+        trusted_proxies: Sequence[Network] = (),
+        refusal: Callable[[Scope], ProblemError | None] = lambda scope: None,
     ) -> None:
         self._app = app
         self._limit = limit_bytes
         self._trusted = trusted_proxies
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -68,7 +73,12 @@ class Rim:
             see_through(scope, self._trusted)
         answer = _Answer(send, scope)
         try:
-            await self._app(scope, self._limited(scope, receive), answer.send)
+            refused = self._refusal(scope)
+            if refused is not None:
+                metrics.count_problem(refused.code)
+                await answer.replace(problem_response(refused), scope, receive)
+            else:
+                await self._app(scope, self._limited(scope, receive), answer.send)
         except ClientDisconnect:
             pass  # Nobody is left to be answered.
         except Exception as error:  # noqa: BLE001 - the boundary of a request

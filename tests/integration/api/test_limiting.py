@@ -58,6 +58,12 @@ async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(set
             # Refused before the password is looked at, which takes a tenth of a second on purpose.
             assert time.perf_counter() - began < 10
         problem(await sign_in(two, elsewhere), 401, "credentials_refused")
+        # A flood is turned away by the head of the request, whatever is in its body; only signing in is.
+        transport = httpx.ASGITransport(one.app, client=(source, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            flood = await client.post("/api/auth/login", content=b"no JSON")
+            assert problem(flood, 429, "rate_exceeded") and flood.headers["ratelimit"]
+            assert (await client.get("/api/client-config")).status_code == 200
 
 
 async def test_only_a_trusted_proxy_says_whose_address_it_is(settings: Settings) -> None:
