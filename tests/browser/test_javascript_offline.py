@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from tests.browser.client_page import open_client, serve_client, start_client
 from tests.browser.conftest import OpenPage
@@ -133,18 +133,29 @@ async def test_a_refused_write_lies_in_the_inbox_after_a_reload_and_held_nothing
 async def test_lost_access_deletes_what_is_kept_and_puts_what_waits_aside(
     person: Person, stack: Stack
 ) -> None:
-    page = await person(RITA, tolerated="ERR_FAILED")
+    slow = {**QUICK, "base_ms": 600_000, "cap_ms": 600_000}
+    page = await person(RITA, tolerated="ERR_FAILED", retry=slow)
     member = f"user_id = (SELECT id FROM users WHERE email = '{RITA}')"
     stack.psql(f"UPDATE organization_members SET reads = 'all' WHERE {member}")
     try:
         await page.evaluate("until(() => leads.state === 'live' && leads.size > 2000)")
         everything = await page.evaluate("leads.size")
         await page.evaluate("new Promise((resolve) => setTimeout(resolve, 1000))")
-        await page.route("**/api/sync", lambda route: route.abort())
+        refused: list[str] = []
+
+        async def refuse(route: Route) -> None:
+            await route.abort()
+            refused.append(route.request.url)
+
+        await page.route("**/api/sync", refuse)
         own = await page.evaluate(
             "leads.records.find(({ branch_id }) => branch_id === client.principal.branch_ids[0]).id"
         )
         await page.evaluate("(id) => client.update('leads', id, { phone: 'typed' }).local", own)
+        # What is under way would be answered; this waits for its next try.
+        while not refused:
+            await page.evaluate("client.request('GET', '/api/auth/me')")
+        await page.evaluate("client.request('GET', '/api/auth/me')")
         stack.psql(f"UPDATE organization_members SET reads = 'own' WHERE {member}")
         await page.evaluate("(all) => until(() => leads.state === 'live' && leads.size < all)", everything)
         await page.evaluate("until(() => client.inbox.length === 1)")
