@@ -119,6 +119,7 @@ def _parse() -> Iterator[Peer]:
             API_PORT=str(api_port),
             GATEWAY_PORT=str(gateway_port),
             MASTER_KEY=secrets.token_hex(16),
+            PARSE_SERVER_LOGS_FOLDER="null",  # else it writes them beside its programs
         )
         with (
             run_program([program, "api.js"], ports=[api_port], environment=environment, folder=folder) as api,
