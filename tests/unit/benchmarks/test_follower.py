@@ -217,13 +217,12 @@ def test_a_snapshot_counts_as_joined_with_its_last_page() -> None:
     assert client.verify(6, first=3) == []
 
 
-def test_more_may_come_after_it_was_verified() -> None:
+@pytest.mark.parametrize("before", [0, 9], ids=["between frames", "within a frame"])
+def test_more_may_come_after_it_was_verified(before: int) -> None:
     client = Client()
-    data = delta(0, 1)
-    client.feed(data)
-    client.feed(delta(1, 2)[:9])
+    client.feed(delta(0, 1) + delta(1, 2)[:before])
     assert client.verify(1) == []
-    client.feed(delta(1, 2)[9:])
+    client.feed(delta(1, 2)[before:])
     assert client.verify(2) == []
 
 
