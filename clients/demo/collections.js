@@ -22,6 +22,7 @@ export const COLLECTIONS = {
     stateField: "status",
     states: ["new", "contacted", "qualified", "won", "lost"],
     amountField: "estimated_value",
+    sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-estimated_value:numeric": "Value" },
     about: (lead) => lead.company,
   },
   deals: {
@@ -31,13 +32,14 @@ export const COLLECTIONS = {
     stateField: "stage",
     states: ["qualification", "proposal", "negotiation", "won", "lost"],
     amountField: "amount",
+    sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-amount:numeric": "Amount", expected_close_on: "Closing" },
     about: (deal) => (deal.probability === null ? null : `${deal.probability} %`),
   },
 };
 
 /** What somebody did, as a sentence without its subject: "moved Ada Berg to contacted". */
 export function describe(collection, { kind, record, before, fields }) {
-  if (kind === "inserted") return `added ${record.name}`;
+  if (kind === "added") return `added ${record.name}`;
   if (kind === "removed") return `deleted ${record.name}`;
   const { stateField, amountField } = collection;
   if (fields.includes(stateField)) return `moved ${record.name} to ${record[stateField]}`;

@@ -5,7 +5,7 @@ export class CreateForm {
   #button;
   #save;
 
-  /** `button` opens and closes the form; `save(fields)` answers whether the lead is stored. */
+  /** `button` opens and closes the form; `save(fields)` takes the lead. */
   constructor(form, button, save) {
     this.#form = form;
     this.#button = button;
@@ -38,10 +38,11 @@ export class CreateForm {
     (open ? this.#form.elements.name : this.#button).focus();
   }
 
-  async #submit() {
+  #submit() {
     const { name, company, branch_id } = this.#form.elements;
     const fields = { name: name.value.trim(), company: company.value.trim() || null, branch_id: branch_id.value };
-    if (!fields.name || !(await this.#save(fields))) return;
+    if (!fields.name) return;
+    this.#save(fields);
     name.value = company.value = "";
     this.#toggle(false);
   }

@@ -1,57 +1,37 @@
-/**
- * One collection as one person sees it: the server's records with this person's unconfirmed writes on top,
- * and what has lately happened to them.
- */
-
-import { Records } from "./records.js";
+/** One collection as one person sees it, by the client library, and what has lately happened to its records. */
 
 const RECENT_MS = 6_000;
 
 export class Feed {
-  records = new Records();
-  loaded = false;
-  /** id → {fields, byBranch, by}: changes of the last seconds, by whom. */
+  /** id → {by, byBranch}: who changed a record in the last seconds. */
   recent = new Map();
+  live;
 
-  #pending = new Map(); // id → {fields, version}: version is known once the server has answered
-  #onChange;
+  #client;
+  #name;
+  #onUpdate;
+  #stop = () => {};
 
-  /** `onChange(effects, wasLive)` is told of what came; `effects` is null if everything is new. */
-  constructor(onChange) {
-    this.#onChange = onChange;
+  /** `onUpdate(effects, wasLive)` is told of what came; `effects` is null if everything is new. */
+  constructor(client, name, sort, onUpdate) {
+    this.#client = client;
+    this.#name = name;
+    this.#onUpdate = onUpdate;
+    this.sort(sort);
   }
 
-  /** The record as this person should see it. */
-  get(id) {
-    const record = this.records.get(id);
-    const pending = this.#pending.get(id);
-    return record && pending ? { ...record, ...pending.fields } : record;
+  /** Another order. The records are those that are here already. */
+  sort(sort) {
+    const [before, stop] = [this.live, this.#stop];
+    this.live = this.#client.live(this.#name, { sort });
+    const stops = [this.live.on((update) => this.#updated(update)), this.live.onState(() => this.#onUpdate([], false))];
+    this.#stop = () => stops.forEach((each) => each());
+    stop();
+    before?.close();
   }
 
-  isPending(id) {
-    return this.#pending.has(id);
-  }
-
-  replaced(records) {
-    this.loaded = true;
-    this.records.replace(records);
-    this.#onChange(null, false);
-  }
-
-  changed(changes, wasLive) {
-    const effects = [];
-    for (const change of changes) {
-      const effect = this.records.apply(change);
-      if (!effect) continue;
-      const expected = this.#pending.get(change.id)?.fields;
-      const fields = Object.keys(change.operation === "update" ? change.fields : {}).filter(
-        (field) => !field.startsWith("updated_") && effect.before?.[field] !== effect.record[field],
-      );
-      const mine = expected !== undefined && fields.every((field) => field in expected);
-      this.#settle(change.id);
-      effects.push({ ...effect, change, fields, mine });
-    }
-    if (effects.length > 0) this.#onChange(effects, wasLive);
+  get loaded() {
+    return this.live.state !== "loading";
   }
 
   /** Keeps who changed a record for a few seconds, then calls `done`. */
@@ -64,26 +44,20 @@ export class Feed {
     this.recent.set(id, { ...entry, timer });
   }
 
-  /** Shows a write before the server has it. */
-  expect(id, fields) {
-    this.#pending.set(id, { fields: { ...this.#pending.get(id)?.fields, ...fields }, version: Infinity });
+  close() {
+    this.#stop();
+    this.live.close();
+    for (const { timer } of this.recent.values()) clearTimeout(timer);
   }
 
-  /** The server's answer: the delta that confirms it may be here already, or yet to come, or the line is down. */
-  confirm(record, live) {
-    const pending = this.#pending.get(record.id);
-    if (pending) pending.version = record.version;
-    if (!live) this.records.accept(record);
-    this.#settle(record.id);
+  #updated({ effects, is_reset }) {
+    this.#onUpdate(is_reset ? null : effects.map((effect) => this.#read(effect)), this.live.state === "live");
   }
 
-  refuse(id) {
-    this.#pending.delete(id);
-  }
-
-  #settle(id) {
-    const pending = this.#pending.get(id);
-    const record = this.records.get(id);
-    if (pending && (!record || record.version >= pending.version)) this.#pending.delete(id);
+  /** `mine`: a write of this window, which shows already, or its confirmation. */
+  #read({ kind, id, before, after, index, previous_index, fields, change }) {
+    const isConfirmed = fields.length === 0 || (kind === "changed" && change?.operation === "insert");
+    const mine = !change || (isConfirmed && change.actor?.user_id === this.#client.principal?.user_id);
+    return { kind, id, before, after, record: after ?? before, fields, change, mine, moved: index !== previous_index };
   }
 }

@@ -14,6 +14,11 @@ export class Latency {
     this.#samples = [];
   }
 
+  /** Milliseconds, the newest last. */
+  get samples() {
+    return this.#samples;
+  }
+
   get count() {
     return this.#samples.length;
   }

@@ -5,36 +5,31 @@ import { Pane } from "./pane.js";
 import { call } from "./session.js";
 import { Terminal } from "./terminal.js";
 
-const SHOWN_FIRST = ["ben@demo.test", "carla@demo.test"];
+const SHOWN_FIRST = { left: "ben@demo.test", right: "carla@demo.test" };
 const REMEMBERED = "branchline.demo.colleagues";
 
-const config = await fetchConfig();
-const terminal = new Terminal(document.getElementById("terminal"), {
-  databaseUrl: config.database_url,
-});
-
+const terminal = new Terminal(document.getElementById("terminal"));
 const page = {
-  gatewayUrl: config.gateway_url ?? `${location.origin.replace(/^http/, "ws")}/ws`,
   branches: new Map(), // by id; the panes sign in before they are known
   onAim: (pane, collection, record) => terminal.aim(pane, collection, record),
   onLoaded: (pane) => terminal.aimed || pane.aimAtNewest(),
   onChanged: (pane, collection, record) => terminal.changed(pane, collection, record),
 };
-const panes = SHOWN_FIRST.map((email) => new Pane(page, email));
-document.getElementById("panes").append(...panes.map((pane) => pane.element));
+const only = new URLSearchParams(location.search).get("only");
+const sides = only in SHOWN_FIRST ? [only] : Object.keys(SHOWN_FIRST);
+const panes = sides.map((side) => new Pane(page, side, SHOWN_FIRST[side]));
+const holder = document.getElementById("panes");
+holder.classList.toggle("one", panes.length === 1);
+holder.append(...panes.map((pane) => pane.element));
 
+void learnDatabase();
 await learnBranches();
 setUpColleagues();
 
-async function fetchConfig() {
-  for (;;) {
-    try {
-      return await call("GET", "api/client-config");
-    } catch (problem) {
-      if (problem.permanent) return {};
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-    }
-  }
+/** The address that the psql line may name, where the server tells it. */
+async function learnDatabase() {
+  const config = await call("GET", "api/client-config").catch(() => ({}));
+  if (config.database_url) terminal.databaseUrl = config.database_url;
 }
 
 /** The branches' names, by the first person's login. */

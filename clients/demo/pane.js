@@ -1,280 +1,236 @@
-/** One person's half of the page: their login, their socket, their view of the records. */
+/** One person's half of the page: their login, their client, their view of the records. */
 
-import { COLLECTIONS, describe, fold, matches } from "./collections.js";
+import { addressOf, readAddress, writeAddress } from "./address.js";
+import { COLLECTIONS } from "./collections.js";
 import { CreateForm } from "./create.js";
 import { Feed } from "./feed.js";
+import { Filters } from "./filters.js";
 import { Latency } from "./latency.js";
-import { WindowedList } from "./list.js";
-import { Live } from "./live.js";
+import { connectAs, lineOf, wordOf } from "./line.js";
+import { News } from "./news.js";
 import { PASSWORD, PEOPLE } from "./people.js";
-import { Pill, WORDS } from "./pill.js";
-import { Row } from "./row.js";
+import { Pill } from "./pill.js";
 import { Session } from "./session.js";
-import { Speaker } from "./speaker.js";
 import { Spread } from "./spread.js";
+import { Table } from "./table.js";
 import { Tabs } from "./tabs.js";
-import { ageOf, sentence } from "./words.js";
+import { sentence } from "./words.js";
 
 const NOTICE_MS = 6_000;
-const SPOKEN = ["live", "offline", "stopped"];
+const SPOKEN = { live: "Live", waiting: "Offline", polling: "Polling", stopped: "The server has ended this connection" };
 const template = document.getElementById("pane");
 
 export class Pane {
   element = template.content.firstElementChild.cloneNode(true);
   collection = COLLECTIONS.leads;
   session;
-  live = null;
+  client = null;
+  page;
 
-  #page;
+  #side;
   #feeds = {};
   #latency = new Latency();
-  #views = new Map(); // id → what its row shows, until something about it changes
-  #shownIds = [];
-  #gone = new Map(); // id → record: deleted, but still in its place because somebody points at the list
-  #fresh = 0; // new records that are not shown yet for the same reason
-  #orderChanged = true;
-  #flashes = new Map(); // id → {fields, branch}, for the next frame
-  #arrivals = []; // commit times of changes that the next frame shows
+  #arrivals = []; // changes that the next frame shows
+  #isPaused = false;
   #frame = 0;
-  #renewTimer = 0;
   #noticeTimer = 0;
-  #needle = "";
 
   #$ = (selector) => this.element.querySelector(selector);
-  #list = new WindowedList(this.#$(".list"), { makeRow: (id) => new Row(this, id), onScroll: () => this.#draw() });
-  #pill = new Pill(this.#$(".line"), { onPlug: () => this.#plug() });
-  #speaker = new Speaker(this.#$(".unseen"));
-  #spread = new Spread(this.#$(".spread"));
+  filters = new Filters(this.element, (change) => this.#filtered(change));
+  #table = new Table(this, this.element);
+  #news = new News(this.element, (collection, id) => this.showRecord(collection, id));
+  #pill = new Pill(this.#$(".line"), { onSwitch: (isOffline) => this.#goOffline(isOffline) });
+  #spread = new Spread(this.#$(".spread"), (state) => this.filters.toggleStatus(state));
   #tabs = new Tabs(this.#$(".tabs"), Object.values(COLLECTIONS), (name) => this.#open(name));
   #form = new CreateForm(this.#$(".create"), this.#$(".new"), (fields) => this.#create(fields));
 
-  /** `page` is `{gatewayUrl, branches, onAim, onLoaded, onChanged}`; see main.js. */
-  constructor(page, email) {
-    this.#page = page;
-    this.#makePicker(email);
-    this.#markCollection();
-    this.#$(".search").addEventListener("input", ({ target }) => {
-      this.#needle = fold(target.value.trim());
-      this.#relist({ toTop: true });
-    });
-    this.#$(".fresh").addEventListener("click", () => this.#relist({ toTop: true }));
-    this.#$(".notice button").addEventListener("click", () => (this.#$(".notice").hidden = true));
-    this.#$(".ticker").addEventListener("click", () => this.#showLatest());
-    this.#$(".list").addEventListener("pointerleave", () => this.#draw());
-    this.#$(".list").addEventListener("focusout", () => this.#draw());
+  /** `page` is `{branches, onAim, onLoaded, onChanged}`, see main.js; `side` names the pane in the address. */
+  constructor(page, side, email) {
+    this.page = page;
+    this.#side = side;
+    const shown = readAddress(side);
+    this.#makePicker();
+    this.#$(".notice button").addEventListener("click", () => this.#say(""));
     document.addEventListener("visibilitychange", () => (this.#arrivals = [])); // nobody saw them come
-    setInterval(() => (this.#views.clear(), this.#draw()), 60_000); // ages
-    this.signIn(email);
+    addEventListener("popstate", () => this.#restore(readAddress(side)));
+    setInterval(() => this.#table.touch(), 60_000); // ages
+    this.#takeAddress(shown);
+    this.signIn(PEOPLE.some((person) => person.email === shown.person) ? shown.person : email);
   }
 
   // ── who ─────────────────────────────────────────────────────────────────────────────────────
 
   signIn(email) {
-    this.signOut();
+    this.#signOut();
     const person = PEOPLE.find((each) => each.email === email);
     this.session = new Session(email, PASSWORD);
+    this.client = connectAs(this.session);
+    this.client.on("state", (state) => this.#stateChanged(state));
+    this.client.on("writes", () => this.#table.touch());
+    this.client.on("refused", (entry) => this.#refused(entry));
+    this.client.on("purge", () => this.#say(`${person.label.split(" ")[0]} may not read all of this any more.`));
+    for (const collection of Object.values(COLLECTIONS)) {
+      const sort = collection === this.collection ? this.filters.sort : Object.keys(collection.sorts)[0];
+      const took = (effects, wasLive) => this.#arrived(collection, effects, wasLive);
+      this.#feeds[collection.name] = new Feed(this.client, collection.name, sort, took);
+    }
     this.element.setAttribute("aria-label", person.label);
+    this.#$(".picker").value = email;
     this.#$(".role").textContent = person.role;
     this.#$(".badge").textContent = person.label.split(" ").slice(0, 2).map((word) => word[0]).join("");
-    this.#latency.clear();
-    this.#speaker.hush();
-    this.#say("");
-    for (const name of Object.keys(this.#$(".ticker").dataset)) delete this.#$(".ticker").dataset[name];
-    this.#$(".ticker").firstElementChild.textContent = "";
-    this.live = new Live({
-      url: this.#page.gatewayUrl,
-      token: (options) => this.session.token(options),
-      onState: () => this.#stateChanged(),
-    });
-    for (const collection of Object.values(COLLECTIONS)) {
-      const feed = new Feed((effects, wasLive) => this.#arrived(collection, effects, wasLive));
-      this.#feeds[collection.name] = feed;
-      this.live.subscribe(collection.name, feed);
-    }
-    this.#relist({ toTop: true });
-    this.live.start();
+    this.#markRights();
+    this.#table.relist({ toTop: true });
+    this.draw();
   }
 
-  signOut() {
-    clearTimeout(this.#renewTimer);
-    this.live?.stop();
-    this.session?.end();
-    this.#flashes.clear();
+  #signOut() {
+    for (const feed of Object.values(this.#feeds)) feed.close();
+    void this.client?.close();
+    void this.session?.end();
+    this.#isPaused = false;
     this.#arrivals = [];
+    this.#latency.clear();
+    this.#news.clear();
+    this.#say("");
   }
 
-  #stateChanged() {
-    if (SPOKEN.includes(this.live.state)) this.#speaker.say(WORDS[this.live.state], 1);
-    if (this.live.state === "catching-up") {
-      this.#markRights();
-      this.#views.clear();
-      this.#renewLater();
-    }
-    this.#draw();
+  #stateChanged(state) {
+    if (state in SPOKEN && !this.#isPaused) this.#news.say(SPOKEN[state]);
+    if (state === "live") this.#markRights();
+    this.#table.touch();
   }
 
-  /** A token runs out while the socket stays: the gateway is shown the next one in time. */
-  #renewLater() {
-    clearTimeout(this.#renewTimer);
-    this.#renewTimer = setTimeout(async () => {
-      try {
-        this.live.renew(await this.session.token());
-        this.#renewLater();
-      } catch {
-        // The gateway will close the socket, and the attempt to come back says what is wrong.
-      }
-    }, this.session.renewInMs);
+  #goOffline(isOffline) {
+    this.#isPaused = isOffline;
+    if (isOffline) this.client.pause();
+    else this.client.resume();
+    this.#table.touch();
   }
 
   /** The names of the branches have come. */
   branchesKnown() {
+    this.filters.offer([...this.page.branches.values()]);
     this.#markRights();
-    this.#views.clear();
-    this.#draw();
+    this.#table.relist();
+    this.draw();
   }
 
   /** What the person may do shows in their colour, and in what is offered. */
   #markRights() {
-    const { branch_ids: own = null, role } = this.live.principal ?? {};
-    const choices = [...this.#page.branches.values()].filter((branch) => own === null || own.includes(branch.id));
+    const { branch_ids: own = null, role = "viewer" } = this.client.principal ?? {};
+    const choices = [...this.page.branches.values()].filter((branch) => own === null || own.includes(branch.id));
     this.#$(".badge").dataset.branch = own?.length === 1 ? (choices[0]?.slug ?? "") : "";
     this.#form.offer(role === "viewer" ? [] : choices);
   }
 
-  #plug() {
-    if (this.live.state === "stopped") this.live.start();
-    else this.live.stop("The plug is out");
+  mayWrite(record) {
+    const { principal } = this.client;
+    if (!principal || principal.role === "viewer") return false;
+    return principal.branch_ids === null || principal.branch_ids.includes(record.branch_id);
+  }
+
+  explainRefusal(id) {
+    const branch = this.page.branches.get(this.feed.live.get(id).branch_id)?.name ?? "the whole organisation";
+    const { name, role } = this.client.principal ?? { name: "Nobody", role: "viewer" };
+    const first = name.split(" ")[0];
+    this.#say(role === "viewer" ? `${first} may read, not write.` : `${first} may not write to ${branch}.`, { passing: true });
   }
 
   // ── what arrives ────────────────────────────────────────────────────────────────────────────
 
-  get #feed() {
+  get feed() {
     return this.#feeds[this.collection.name];
   }
 
   #arrived(collection, effects, wasLive) {
     if (effects === null) {
-      if (collection !== this.collection) return this.#draw();
-      this.#relist({});
-      return this.#page.onLoaded(this);
+      if (collection === this.collection) {
+        this.#table.relist();
+        this.page.onLoaded(this);
+      }
+      return this.draw();
     }
-    const feed = this.#feeds[collection.name];
-    const told = [];
-    for (const effect of effects) {
-      const { kind, record, change, fields, mine } = effect;
-      this.#views.delete(record.id);
-      if (wasLive && !document.hidden) this.#arrivals.push(change.committed_at_ms);
-      if (kind === "updated" && fields.length === 0 && !mine) continue; // written, and the same as before
-      const branch = this.#page.branches.get(change.actor?.branch_id)?.slug ?? (change.actor ? "all" : "database");
-      const entry = { by: mine ? "Saved" : this.#authorOf(change), byBranch: branch };
-      feed.remember(record.id, entry, (id) => (this.#views.delete(id), this.#draw()));
-      this.#page.onChanged(this, collection, record);
-      if (!mine) told.push(effect);
-      if (collection !== this.collection) continue;
-      if (kind !== "removed" && !mine) this.#flashes.set(record.id, { fields, branch });
-      if (kind === "inserted") this.#gone.delete(record.id);
-      if (kind === "inserted" && matches(record, this.#needle)) this.#fresh += 1;
-      if (kind === "removed") this.#gone.set(record.id, record);
-      this.#orderChanged ||= kind !== "updated";
+    const others = effects.filter((effect) => this.#take(collection, effect, wasLive));
+    if (others.length > 0) {
+      const last = others.at(-1).id;
+      this.#news.tell(collection, others, this.#feeds[collection.name].recent.get(last), wasLive);
     }
-    this.#tell(collection, told, wasLive);
-    this.#draw();
+    this.draw();
+  }
+
+  /** Answers whether somebody else did it. */
+  #take(collection, effect, wasLive) {
+    const { id, kind, record, change, fields, mine } = effect;
+    if (change && wasLive && !document.hidden) this.#arrivals.push(change);
+    if (change) this.page.onChanged(this, collection, record);
+    if (kind === "changed" && fields.length === 0 && !mine) return false; // written, and the same as before
+    const byBranch = this.page.branches.get(change?.actor?.branch_id)?.slug ?? (change?.actor ? "all" : "database");
+    if (!mine) this.#remember(collection, id, { by: this.#authorOf(change), byBranch });
+    if (collection === this.collection) this.#table.take(effect, byBranch);
+    return !mine;
+  }
+
+  #remember(collection, id, entry) {
+    this.#feeds[collection.name].remember(id, entry, () => this.#table.touch(id));
+    this.#table.touch(id);
   }
 
   #authorOf({ actor }) {
     if (!actor) return "SQL";
-    if (actor.user_id === this.live.principal.user_id) return "You";
+    if (actor.user_id === this.client.principal?.user_id) return "You";
     const first = actor.name.split(" ")[0];
-    const branch = this.#page.branches.get(actor.branch_id)?.name;
+    const branch = this.page.branches.get(actor.branch_id)?.name;
     return branch ? `${first}, ${branch}` : first;
-  }
-
-  /** The last of these changes in words: at the foot of the pane, and aloud if it came live. */
-  #tell(collection, effects, aloud) {
-    if (effects.length === 0) return;
-    const effect = effects.at(-1);
-    const { by, byBranch } = this.#feeds[collection.name].recent.get(effect.record.id);
-    const words = `${by} ${describe(collection, effect)}`;
-    const ticker = this.#$(".ticker");
-    Object.assign(ticker.dataset, { branch: byBranch, collection: collection.name, id: effect.record.id });
-    ticker.firstElementChild.textContent = words;
-    if (aloud) this.#speaker.say(words, effects.length);
-  }
-
-  #showLatest() {
-    const { collection, id } = this.#$(".ticker").dataset;
-    if (!id) return;
-    this.#open(collection);
-    this.#needle = this.#$(".search").value = "";
-    this.#relist({});
-    this.#list.scrollTo(id);
   }
 
   // ── what is written ─────────────────────────────────────────────────────────────────────────
 
-  /** Shows the new values at once and sends them; a refusal is shown with its reason, and what was asked. */
-  async write(id, fields) {
+  /** The new values show at once; the library keeps and sends them. */
+  write(id, fields) {
     const { collection } = this;
-    const feed = this.#feed;
-    const { session, live } = this;
     this.#say("");
-    feed.expect(id, fields);
-    this.#touch(id);
+    this.#settle(collection, this.client.update(collection.name, id, fields));
     this.aim(id);
-    try {
-      feed.confirm(await session.request("PATCH", `api/${collection.name}/${id}`, fields), live.state === "live");
-    } catch (problem) {
-      feed.refuse(id);
-      const values = Object.values(fields).map((value) => `“${value}”`).join(", ");
-      if (session === this.session) this.#say(`${values} was not saved. ${sentence(problem.message)}`);
-    }
-    this.#touch(id);
   }
 
-  /** Answers whether the new lead is stored. */
-  async #create(fields) {
-    this.#say("");
-    try {
-      const record = await this.session.request("POST", "api/leads", fields);
-      if (this.live.state !== "live") this.#feeds.leads.records.accept(record);
-      this.#relist({ toTop: true });
-      return true;
-    } catch (problem) {
-      this.#say(`“${fields.name}” was not saved. ${sentence(problem.message)}`);
-      return false;
-    }
+  #create(fields) {
+    const { collection } = this;
+    const write = this.client.insert(collection.name, { ...fields, [collection.stateField]: collection.states[0] });
+    this.#settle(collection, write);
+    this.#table.relist({ toTop: true });
+    this.draw();
   }
 
-  explainRefusal(id) {
-    const record = this.#feed.get(id);
-    const branch = this.#page.branches.get(record.branch_id)?.name ?? "the whole organisation";
-    const { name, role } = this.live.principal;
-    const first = name.split(" ")[0];
-    const why = role === "viewer" ? `${first} may read, not write.` : `${first} may not write to ${branch}.`;
-    this.#say(why, { passing: true });
+  #settle(collection, write) {
+    const { client } = this;
+    const isHere = () => client === this.client;
+    write.server.then(
+      () => isHere() && this.#remember(collection, write.id, { by: "Saved", byBranch: "" }),
+      () => {}, // it is in the inbox, and #refused has told so
+    );
+    write.local.catch((error) => isHere() && this.#say(sentence(error.message)));
+  }
+
+  #refused({ mutation, message }) {
+    const values = Object.values(mutation.fields).map((value) => `“${value}”`).join(", ");
+    this.#say(`${values} was not saved. ${sentence(message)}`);
+  }
+
+  /** The word about a record, or one of its fields, that is not as the server has it. */
+  wordOf(id, field) {
+    return wordOf(this.client, this.feed.live, id, field);
   }
 
   /** The terminal's lines are about this record. */
   aim(id) {
-    const record = this.#feed.get(id);
-    if (record && this.#mayWrite(record)) this.#page.onAim(this, this.collection, record);
+    const record = this.feed.live.get(id);
+    if (record && this.mayWrite(record)) this.page.onAim(this, this.collection, record);
   }
 
   /** At the newest record that this person may write to, until somebody points at another. */
   aimAtNewest() {
-    const newest = this.#feed.records.ordered.find((record) => this.#mayWrite(record));
+    const newest = this.feed.live.records.find((record) => this.mayWrite(record));
     if (newest) this.aim(newest.id);
-  }
-
-  #mayWrite(record) {
-    const principal = this.live.principal;
-    if (!principal || principal.role === "viewer") return false;
-    return principal.branch_ids === null || principal.branch_ids.includes(record.branch_id);
-  }
-
-  #touch(id) {
-    this.#views.delete(id);
-    this.#draw();
   }
 
   /** What holds a value that was not saved stays until somebody has read it; what is `passing` goes by itself. */
@@ -288,102 +244,111 @@ export class Pane {
 
   // ── what is shown ───────────────────────────────────────────────────────────────────────────
 
-  /** What a row shows; the same object as long as nothing about it has changed. */
   viewOf(id) {
-    if (!this.#views.has(id)) this.#views.set(id, this.#makeView(id));
-    return this.#views.get(id);
-  }
-
-  #makeView(id) {
-    const record = this.#feed.get(id) ?? this.#gone.get(id);
-    const recent = this.#feed.recent.get(id);
-    const saving = this.#feed.isPending(id);
-    return {
-      record,
-      collection: this.collection,
-      branch: this.#page.branches.get(record.branch_id)?.name ?? "All branches",
-      by: saving ? "Saving" : (recent?.by ?? ageOf(record.created_at, this.live.clock.now())),
-      byBranch: (!saving && recent?.byBranch) || "",
-      writable: this.#mayWrite(record) && !this.#gone.has(id),
-      gone: this.#gone.has(id),
-      saving,
-    };
-  }
-
-  #relist({ toTop = false }) {
-    this.#fresh = 0;
-    this.#gone.clear();
-    this.#views.clear();
-    this.#orderChanged = false;
-    const records = this.#feed.records.ordered;
-    const shown = this.#needle ? records.filter((record) => matches(record, this.#needle)) : records;
-    this.#shownIds = shown.map((record) => record.id);
-    this.#list.ids = this.#shownIds;
-    if (toTop) this.#list.scrollTo(null);
-    this.#draw();
+    return this.#table.viewOf(id);
   }
 
   /** Asks for a frame; all that happens until then is shown in it. */
-  #draw() {
+  draw() {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
   #paint() {
-    if (this.#orderChanged && !this.#list.scrolled && !this.#list.inUse) this.#relist({});
     this.#frame = 0;
-    this.#list.draw();
-    for (const [id, { fields, branch }] of this.#flashes) this.#list.row(id)?.flash(fields, branch);
-    this.#flashes.clear();
-    this.#showCounts();
-    this.#pill.show(this.live, this.#latency);
-    if (this.#arrivals.length > 0) this.#measure(this.#arrivals.splice(0), this.live.clock);
+    this.#table.draw();
+    for (const [name, { loaded, live }] of Object.entries(this.#feeds)) {
+      this.#tabs.count(name, loaded ? live.size.toLocaleString("en") : "");
+    }
+    this.#spread.show(this.#counted(), this.collection, this.filters.status);
+    this.#showLine();
+    if (this.#arrivals.length > 0) this.#measure(this.#arrivals.splice(0), this.client);
+  }
+
+  #counted() {
+    const { filters } = this;
+    const { records } = this.feed.live;
+    const isNarrow = filters.find || filters.branch;
+    return isNarrow ? records.filter((record) => filters.admitsButState(record, this.page.branches)) : records;
+  }
+
+  #showLine() {
+    const { client, feed } = this;
+    const { pending, reason } = client;
+    const line = lineOf(client, feed, this.#isPaused);
+    this.#pill.show({ line, reason, pending, latency: this.#latency, position: feed.live.position });
   }
 
   /** A message posted in a frame is handled once that frame has been painted. */
-  #measure(commits, clock) {
+  #measure(changes, client) {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
-      for (const committedAt of commits) this.#latency.observe(clock.now() - committedAt);
-      this.#pill.show(this.live, this.#latency);
       port1.close();
+      if (client !== this.client) return;
+      for (const change of changes) {
+        this.#latency.observe(client.now() - change.committed_at_ms);
+        client.shown(change);
+      }
+      this.#showLine();
     };
     port2.postMessage(null);
   }
 
-  #showCounts() {
-    for (const [name, { loaded, records }] of Object.entries(this.#feeds)) {
-      this.#tabs.count(name, loaded ? records.size.toLocaleString("en") : "");
-    }
-    const { records, loaded } = this.#feed;
-    this.#spread.show(records.ordered, this.collection);
-    const fresh = this.#$(".fresh");
-    fresh.hidden = this.#fresh === 0;
-    fresh.textContent = `${this.#fresh} new`;
-    const empty = this.#$(".empty");
-    empty.hidden = this.#shownIds.length > 0;
-    const nothing = this.#needle ? "Nothing by that name." : `No ${this.collection.name} that this person may read.`;
-    empty.textContent = loaded ? nothing : "Fetching the records";
-  }
+  // ── the fixed parts, and the address ────────────────────────────────────────────────────────
 
-  // ── the fixed parts ─────────────────────────────────────────────────────────────────────────
-
-  #makePicker(email) {
+  #makePicker() {
     const picker = this.#$(".picker");
     for (const person of PEOPLE) picker.add(new Option(person.label, person.email));
-    picker.value = email;
-    picker.addEventListener("change", () => this.signIn(picker.value));
+    picker.addEventListener("change", () => {
+      this.signIn(picker.value);
+      this.#keepAddress(true);
+    });
+  }
+
+  /** The record, whatever was looked for before. */
+  showRecord(name, id) {
+    this.#open(name);
+    this.filters.restore(this.collection, { sort: this.filters.sort });
+    this.#filtered({ isSort: false, isStep: true });
+    this.#table.scrollTo(id);
   }
 
   #open(name) {
     if (this.collection.name === name) return;
-    this.collection = COLLECTIONS[name];
-    this.#markCollection();
-    this.#relist({ toTop: true });
+    this.#takeAddress({ ...this.#shown, list: name, status: "", sort: "" });
+    this.#filtered({ isSort: true, isStep: true });
   }
 
-  #markCollection() {
+  #filtered({ isSort, isStep }) {
+    if (isSort) this.feed.sort(this.filters.sort);
+    this.#keepAddress(isStep);
+    this.#table.relist({ toTop: true });
+    this.draw();
+  }
+
+  get #shown() {
+    const { find, branch, status, sort, isFirstSort } = this.filters;
+    const list = this.collection === COLLECTIONS.leads ? "" : this.collection.name;
+    return { person: this.session?.email, list, branch, status, sort: isFirstSort ? "" : sort, find };
+  }
+
+  #keepAddress(isStep) {
+    writeAddress(this.#side, this.#shown, isStep);
+    this.#$(".alone").href = addressOf(this.#side, this.#shown);
+  }
+
+  #takeAddress(shown) {
+    this.collection = COLLECTIONS[shown.list] ?? COLLECTIONS.leads;
+    this.filters.restore(this.collection, shown);
     this.#tabs.select(this.collection.name);
     this.#$(".list").setAttribute("aria-label", this.collection.title);
     this.#form.enabled = this.collection.name === "leads";
+  }
+
+  #restore(shown) {
+    this.#takeAddress(shown);
+    if (shown.person && shown.person !== this.session.email) return this.signIn(shown.person);
+    this.feed.sort(this.filters.sort);
+    this.#table.relist({ toTop: true });
+    this.draw();
   }
 }

@@ -1,29 +1,21 @@
 /** The calm word about the line: its state, and how long changes take from commit to screen. */
 
-import { localNow } from "./clock.js";
 import { formatMs } from "./latency.js";
-
-export const WORDS = {
-  connecting: "Connecting",
-  "catching-up": "Catching up",
-  live: "Live",
-  reconnecting: "Reconnecting",
-  offline: "Offline",
-  stopped: "Unplugged",
-};
+import { Plot } from "./plot.js";
 
 export class Pill {
   #details;
   #text;
-  #live = null;
-  #latency = null;
+  #facts = null;
+  #plot;
   #$ = (selector) => this.#details.querySelector(selector);
 
-  constructor(details, { onPlug }) {
+  constructor(details, { onSwitch }) {
     this.#details = details;
     this.#text = this.#$(".pill-text");
-    this.#$(".plug").addEventListener("click", onPlug);
-    details.addEventListener("toggle", () => this.#tick());
+    this.#plot = new Plot(this.#$(".plot"));
+    this.#$(".offline").addEventListener("change", ({ target }) => onSwitch(target.checked));
+    details.addEventListener("toggle", () => this.#draw());
     details.addEventListener("keydown", ({ key }) => {
       if (key !== "Escape" || !details.open) return;
       details.open = false;
@@ -34,31 +26,28 @@ export class Pill {
     });
   }
 
-  show(live, latency) {
-    this.#live = live;
-    this.#latency = latency;
-    const ms = latency.now;
-    const words = live.state === "live" && ms !== null ? `Live · ${formatMs(ms)}` : WORDS[live.state];
+  /** `facts` are `{line: {state, words}, reason, latency, position, pending}`. */
+  show(facts) {
+    this.#facts = facts;
+    const { line, latency, pending, reason } = facts;
+    const more = line.state === "live" && latency.now !== null ? formatMs(latency.now) : pending > 0 && `${pending} to send`;
+    const words = more ? `${line.words} · ${more}` : line.words;
     if (this.#text.textContent !== words) this.#text.textContent = words;
-    this.#details.dataset.state = live.state;
-    this.#$("summary").title = live.reason || "How this person’s line is doing";
-    if (this.#details.open) this.#facts();
+    this.#details.dataset.state = line.state;
+    this.#$("summary").title = reason || "How this person’s line is doing";
+    this.#draw();
   }
 
-  #tick() {
-    if (!this.#details.open || !this.#live) return;
-    this.#facts();
-    setTimeout(() => this.#tick(), 1_000);
-  }
-
-  #facts() {
-    const { position, state, heardAt, reason } = this.#live;
-    const { count, median, slowest } = this.#latency;
-    const latency = count > 0 ? `median ${formatMs(median)}, slowest ${formatMs(slowest)} of ${count}` : "no change yet";
-    this.#$(".fact-latency").textContent = latency;
+  #draw() {
+    if (!this.#details.open || !this.#facts) return;
+    const { line, latency, position, pending, reason } = this.#facts;
+    const { count, median, slowest } = latency;
+    const measured = count > 0 ? `median ${formatMs(median)}, slowest ${formatMs(slowest)} of ${count}` : "no change yet";
+    this.#$(".fact-latency").textContent = measured;
     this.#$(".fact-position").textContent = position ? position.offset.toLocaleString("en") : "none yet";
-    const seconds = Math.floor((localNow() - heardAt) / 1000);
-    this.#$(".fact-heard").textContent = reason || `${seconds} s ago`;
-    this.#$(".plug").textContent = state === "stopped" ? "Plug it in again" : "Pull the plug";
+    this.#$(".fact-pending").textContent = pending === 0 ? "nothing" : `${pending} ${pending === 1 ? "change" : "changes"}`;
+    this.#$(".fact-reason").textContent = line.state === "live" ? "" : reason;
+    this.#$(".offline").checked = line.state === "idle";
+    this.#plot.show(latency.samples);
   }
 }

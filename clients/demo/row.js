@@ -53,13 +53,14 @@ export class Row {
     this.#by.textContent = view.by;
     this.#by.dataset.branch = view.byBranch;
     this.#amount.textContent = formatMoney(record[collection.amountField], record.currency);
-    const state = record[collection.stateField];
+    const state = record[collection.stateField] ?? collection.states[0];
     this.#state.dataset.step = collection.states.indexOf(state);
     this.#select.value = state;
     this.#select.setAttribute("aria-label", `${capitalised(collection.stateField)} of ${record.name}`);
     this.#select.setAttribute("aria-disabled", !writable);
     this.element.classList.toggle("gone", view.gone);
     this.element.classList.toggle("saving", view.saving);
+    this.element.classList.toggle("needs-review", view.needsReview);
   }
 
   /** Lights up the changed fields, or all of a new record, in the colour of the branch that changed them. */

@@ -1,4 +1,4 @@
-/** How the records are spread over their states: one thin bar, and the numbers. */
+/** How the records are spread over their states: one thin bar, and the numbers, each a filter. */
 
 import { capitalised } from "./words.js";
 
@@ -7,17 +7,22 @@ export class Spread {
   #legend;
   #parts = [];
   #collection = null;
+  #onToggle;
 
-  constructor(element) {
+  /** `onToggle(state)`: this state alone is wanted, or all again. */
+  constructor(element, onToggle) {
     this.#stack = element.querySelector(".stack");
-    this.#legend = element.querySelector("ul");
+    this.#legend = element.querySelector(".legend");
+    this.#onToggle = onToggle;
   }
 
-  show(records, collection) {
+  /** `records` are counted; `chosen` is the state that is shown alone, or empty. */
+  show(records, collection, chosen) {
     if (collection !== this.#collection) this.#make(collection);
     const counts = Object.fromEntries(collection.states.map((state) => [state, 0]));
     for (const record of records) counts[record[collection.stateField]] += 1;
-    for (const { state, bar, number } of this.#parts) {
+    for (const { state, bar, button, number } of this.#parts) {
+      button.ariaPressed = String(state === chosen);
       const text = counts[state].toLocaleString("en");
       if (number.textContent === text) continue;
       number.textContent = text;
@@ -29,13 +34,15 @@ export class Spread {
     this.#collection = collection;
     this.#parts = collection.states.map((state, step) => {
       const bar = document.createElement("i");
-      const item = document.createElement("li");
+      const button = document.createElement("button");
       const number = document.createElement("b");
-      item.append(number, ` ${capitalised(state)}`);
-      bar.dataset.step = item.dataset.step = step;
-      return { state, bar, item, number };
+      button.type = "button";
+      button.append(number, ` ${capitalised(state)}`);
+      button.addEventListener("click", () => this.#onToggle(state));
+      bar.dataset.step = step;
+      return { state, bar, button, number };
     });
     this.#stack.replaceChildren(...this.#parts.map(({ bar }) => bar));
-    this.#legend.replaceChildren(...this.#parts.map(({ item }) => item));
+    this.#legend.replaceChildren(...this.#parts.map(({ button }) => button));
   }
 }

@@ -9,19 +9,22 @@ const TOKEN_CHECK_MS = 30_000; // a token in a line that is copied should still 
 
 export class Terminal {
   #element;
-  #database;
+  #database = FROM_FILE;
   #aim = null; // the record
   #pane = null;
   #collection = null;
   #$ = (id) => this.#element.querySelector(`#${id}`);
 
-  constructor(element, { databaseUrl }) {
+  constructor(element) {
     this.#element = element;
-    this.#database = databaseUrl ? `'${databaseUrl}'` : FROM_FILE;
     setInterval(() => this.aimed && this.aim(this.#pane, this.#collection, this.#aim), TOKEN_CHECK_MS);
     for (const button of element.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => copy(this.#$(button.dataset.copies), button));
     }
+  }
+
+  set databaseUrl(url) {
+    this.#database = `'${url}'`;
   }
 
   get aimed() {
@@ -42,7 +45,7 @@ export class Terminal {
     if (this.#aim !== record) return;
     const field = collection.stateField;
     const value = nextState(collection, record);
-    const person = pane.live.principal.name.split(" ")[0];
+    const person = (pane.client.principal?.name ?? "somebody").split(" ")[0];
     const line = this.#element.querySelector(".aim");
     line.textContent = `${record.name} becomes ${value}, as ${person} or straight in the database.`;
     this.#$("curl").replaceChildren(

@@ -28,6 +28,11 @@ class Pane:
         """The word about the line."""
         return self.element.locator(".pill-text")
 
+    @property
+    def offline(self) -> Locator:
+        """The switch that takes this person off the network; the pill opens it."""
+        return self.element.get_by_role("switch", name="Go offline")
+
     def row(self, id_: str) -> Locator:
         """The row of a record."""
         return self.element.locator(f'.row[data-id="{id_}"]')

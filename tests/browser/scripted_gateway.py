@@ -1,4 +1,4 @@
-"""A gateway that says what a test has it say, to the page's own client of the live stream."""
+"""A gateway that says what a test has it say, and the files of a page that has no other server."""
 
 import asyncio
 import json
@@ -11,23 +11,17 @@ ORIGIN = "http://page.test"
 DEMO = Path(__file__).resolve().parents[2] / "clients" / "demo"
 TYPES = {".js": "text/javascript", ".html": "text/html", ".css": "text/css", ".svg": "image/svg+xml"}
 
-# The client under test, and beside it what a page makes of its calls.
+CLIENT_FILES = DEMO.parent / "javascript"
+EMPTY = """<!doctype html><title>empty</title>
+<script type="importmap">{ "imports": { "uuidv7": "/client/vendor/uuidv7/index.js" } }</script>"""
+
+CLOCK = f"{1:013d}-0000-somebody"
+
+# The client under test.
 CLIENT = """async () => {
-  const { Live } = await import("/live.js");
-  const { Records } = await import("/records.js");
-  window.records = new Records();
-  window.states = [];
-  window.renewals = [];
-  window.live = new Live({
-    url: "ws://page.test/ws",
-    token: async ({ renew }) => { window.renewals.push(renew); return "a token"; },
-    onState: (live) => window.states.push(live.state),
-  });
-  window.live.subscribe("leads", {
-    replaced: (records) => window.records.replace(records),
-    changed: (changes) => { for (const change of changes) window.records.apply(change); },
-  });
-  window.live.start();
+  const { connect } = await import("/client/src/index.js");
+  window.client = connect({ token: "a token", gateway_url: "ws://page.test/ws" });
+  window.leads = client.live("leads");
 }"""
 
 
@@ -46,11 +40,14 @@ class ScriptedGateway:
         await page.goto(f"{ORIGIN}/empty")
 
     async def _file(self, route: Route) -> None:
-        path = DEMO / route.request.url.removeprefix(f"{ORIGIN}/")
-        if path.is_file():
+        name = route.request.url.removeprefix(f"{ORIGIN}/")
+        path = CLIENT_FILES / name.removeprefix("client/") if name.startswith("client/") else DEMO / name
+        if name.startswith("api/"):
+            await route.fulfill(json={"items": []})
+        elif path.is_file():
             await route.fulfill(body=path.read_text(), content_type=TYPES[path.suffix])
         else:
-            await route.fulfill(body="<!doctype html><title>empty</title>", content_type="text/html")
+            await route.fulfill(body=EMPTY, content_type="text/html")
 
     def _opened(self, socket: WebSocketRoute) -> None:
         socket.on_message(lambda text: self.messages.put_nowait(json.loads(text)))
@@ -114,4 +111,4 @@ def change(
     whole = operation in ("insert", "enter")
     fields = lead(id_, version, name=name) if whole else {"name": name} if name else {}
     known = {"offset": offset, "id": id_, "version": version, "operation": operation, "fields": fields}
-    return known | {"collection": "leads", "actor": None, "committed_at_ms": 0}
+    return known | {"collection": "leads", "actor": None, "clock": CLOCK, "committed_at_ms": 0}

@@ -1,5 +1,6 @@
 """The demo page in a real browser, against everything that `branchline up` runs."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from cli.placement import find_postgresql
 from tests.browser.conftest import OpenPage
@@ -47,7 +48,8 @@ async def test_a_name_is_edited_with_the_keyboard_alone(open_page: OpenPage, sta
     page = await open_page()
     ben, carla = await open_demo(page, stack)
     await ben.element.locator(".search").focus()
-    await page.keyboard.press("Tab")  # the button for a new lead
+    for _ in range(8):  # the button for a new lead, five states, the branch, the order
+        await page.keyboard.press("Tab")
     await page.keyboard.press("Tab")  # the list, which is one stop
     id_ = await id_of(ben.element.locator(".row:focus-within"))
     while await ben.state_of(id_).get_attribute("aria-disabled") == "true":
@@ -132,7 +134,9 @@ async def test_who_may_not_write_is_told_and_nothing_is_sent(open_page: OpenPage
     page = await open_page()
     ben, _ = await open_demo(page, stack)
     writes: list[str] = []
-    page.on("request", lambda request: writes.append(request.url) if request.method == "PATCH" else None)
+    page.on(
+        "request", lambda request: writes.append(request.url) if request.url.endswith("/api/sync") else None
+    )
     foreign = ben.rows.filter(has_text="· South").first
     await foreign.locator("button.name").click(force=True)
     await expect(ben.element.get_by_role("alert")).to_have_text("Ben may not write to South.×")
@@ -154,13 +158,12 @@ async def test_rita_reads_her_own_branch_only(open_page: OpenPage, stack: Stack)
 
 
 async def test_a_value_that_is_refused_is_shown_with_its_reason(open_page: OpenPage, stack: Stack) -> None:
-    page = await open_page(tolerated="422")
+    page = await open_page()
     ben, _ = await open_demo(page, stack)
     row = ben.writable.first
     id_ = await id_of(row)
     before = await row.locator("button.name").inner_text()
-    problem = {"code": "invalid", "detail": "That name is taken"}
-    await page.route(f"**/api/leads/{id_}", lambda route: route.fulfill(status=422, json=problem))
+    await refuse_pushes(page, code="invalid", message="That name is taken")
     await ben.row(id_).locator("button.name").click()
     await page.keyboard.type("A name that is typed once")
     await page.keyboard.press("Enter")
@@ -169,21 +172,32 @@ async def test_a_value_that_is_refused_is_shown_with_its_reason(open_page: OpenP
     await expect(ben.row(id_).locator("button.name")).to_have_text(before)
 
 
-async def test_what_happened_while_the_plug_was_out_is_there_when_it_is_in_again(
+async def refuse_pushes(page: Page, **why: str) -> None:
+    """Have the server refuse every write of this page."""
+
+    async def refuse(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        refused = [{"mutation_id": m["mutation_id"], "status": "rejected", **why} for m in body["mutations"]]
+        await route.fulfill(json={"results": refused, "epoch": "", "offset": 0})
+
+    await page.route("**/api/sync", refuse)
+
+
+async def test_what_happened_while_somebody_was_offline_is_there_when_they_are_back(
     open_page: OpenPage, stack: Stack
 ) -> None:
     page = await open_page()
     ben, carla = await open_demo(page, stack)
     id_ = await id_of(ben.writable.first)
     await carla.pill.click()
-    await carla.element.get_by_role("button", name="Pull the plug").click()
-    await expect(carla.pill).to_have_text("Unplugged")
+    await carla.offline.check()
+    await expect(carla.pill).to_have_text("Offline")
     before = await carla.state_of(id_).input_value()
     wanted = "won" if before != "won" else "lost"
     await ben.state_of(id_).select_option(wanted)
     await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
     await expect(carla.state_of(id_)).to_have_value(before)
-    await carla.element.get_by_role("button", name="Plug it in again").click()
+    await carla.offline.uncheck()
     await expect(carla.state_of(id_)).to_have_value(wanted)
     await carla.wait_live()
 
@@ -195,9 +209,11 @@ async def test_colleagues_write_while_the_switch_is_on(open_page: OpenPage, stac
         await expect(pane.element.locator(".ticker")).to_contain_text("Ana")
         await expect(pane.element.locator(".ticker")).to_contain_text("Rita, South")
     await page.get_by_role("switch", name="Colleagues at work").click()
-    await expect(page.get_by_role("switch")).not_to_be_checked()
+    await expect(page.get_by_role("switch", name="Colleagues at work")).not_to_be_checked()
     await page.goto(stack.api_url)
-    await expect(page.get_by_role("switch")).not_to_be_checked()  # it is remembered
+    await expect(
+        page.get_by_role("switch", name="Colleagues at work")
+    ).not_to_be_checked()  # it is remembered
 
 
 @pytest.fixture

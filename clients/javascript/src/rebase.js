@@ -15,10 +15,13 @@
  */
 export function visibleRecord(server, pending, defaults) {
   let record = server;
-  for (const { operation, fields, id } of pending) {
-    if (operation === "insert") record = { ...(record ?? { version: 0, ...defaults }), ...fields, id, version: record?.version ?? 0 };
+  for (const { operation, fields, id, made_at_ms } of pending) {
+    if (operation === "insert") record = { ...(record ?? { ...newRecord(made_at_ms), ...defaults }), ...fields, id, version: record?.version ?? 0 };
     else if (operation === "delete") record = undefined;
     else if (record) record = { ...record, ...fields, id, version: record.version };
   }
   return record;
 }
+
+/** So that a new record has its place in an order by age before the server has dated it. @param {number} made_at_ms */
+const newRecord = (made_at_ms) => ({ version: 0, created_at: new Date(made_at_ms).toISOString().replace("Z", "000Z") });

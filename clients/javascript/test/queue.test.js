@@ -227,7 +227,9 @@ test("an insert shows where its filter admits it, with the defaults of its autho
   const { queue, view } = makeView();
   add(queue, { operation: "insert", id: "n", fields: { name: "Nia", status: "new" } }, { operation: "insert", id: "o", fields: { name: "Ola", status: "won" } });
   view.refreshAll();
-  assert.deepEqual([...view.visible.values()], [{ id: "n", version: 0, name: "Nia", status: "new", branch_id: "north" }]);
+  assert.deepEqual([...view.visible.values()], [
+    { id: "n", version: 0, created_at: "1970-01-01T00:00:00.000000Z", name: "Nia", status: "new", branch_id: "north" },
+  ]);
 });
 
 test("effects, applied in order to the list before, give the list after, whatever happens", () => {

@@ -1,0 +1,83 @@
+"""What a pane shows and in what order, and that its address says so."""
+
+import re
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.demo import Pane, id_of, open_demo
+from tests.stack import Stack
+
+
+async def states(pane: Pane) -> set[str]:
+    return {await row.locator("select").input_value() for row in await pane.rows.all()}
+
+
+async def test_one_state_of_one_branch_is_shown_alone_and_back_takes_it_back(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    await ben.element.get_by_role("button", name=re.compile("Won$")).click()
+    await ben.element.get_by_label("Branch", exact=True).select_option("south")
+    await expect(ben.rows.filter(has_not_text="· South")).to_have_count(0)
+    assert await states(ben) == {"won"}
+    assert len(await states(carla)) > 1
+    assert "left.status=won" in page.url
+    assert "left.branch=south" in page.url
+    await page.go_back()
+    await expect(ben.element.get_by_label("Branch", exact=True)).to_have_value("")
+    await page.go_back()
+    await expect(ben.element.get_by_role("button", name=re.compile("Won$"))).to_have_attribute(
+        "aria-pressed", "false"
+    )
+
+
+async def test_an_address_opens_one_person_with_what_they_looked_for(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    query = "only=left&left.person=vera%40demo.test&left.status=qualified&left.sort=name&colleagues=off"
+    await page.goto(f"{stack.api_url}/?{query}")
+    await expect(page.locator(".pane")).to_have_count(1)
+    vera = Pane(page.locator(".pane"))
+    await vera.wait_live()
+    await expect(vera.element.locator(".picker")).to_have_value("vera@demo.test")
+    assert await states(vera) == {"qualified"}
+    names = await vera.rows.locator(".name").all_inner_texts()
+    with stack.http("vera@demo.test") as vera_http:
+        answer = vera_http.get(
+            "/api/leads", params={"status": "qualified", "sort": "name"}
+        ).raise_for_status()
+    first = [item["name"] for item in answer.json()["items"]]
+    assert names == first[: len(names)]
+
+
+async def test_a_record_that_no_longer_fits_leaves_the_list_when_nobody_points_at_it(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    await ben.element.get_by_role("button", name=re.compile("Contacted$")).click()
+    id_ = await id_of(ben.rows.first)
+    await page.mouse.move(0, 0)
+    stack.psql(f"UPDATE leads SET status = 'lost' WHERE id = '{id_}'")
+    await expect(ben.row(id_)).to_have_count(0)
+
+
+async def test_a_write_without_a_network_is_kept_on_this_device_and_outlives_the_page(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    id_ = await id_of(ben.writable.first)
+    wanted = "won" if await ben.state_of(id_).input_value() != "won" else "lost"
+    await ben.pill.click()
+    await ben.offline.check()
+    await ben.state_of(id_).select_option(wanted)
+    await expect(ben.row(id_).locator(".by")).to_have_text("Saved on this device")
+    await expect(ben.pill).to_have_text("Offline · 1 to send")
+    await expect(carla.state_of(id_)).not_to_have_value(wanted)
+    await page.reload()
+    await carla.wait_live()
+    await expect(carla.state_of(id_)).to_have_value(wanted)
