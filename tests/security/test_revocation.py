@@ -1,7 +1,6 @@
 """Access that ends, ends everywhere: on all gateways, through the log, whoever ended it."""
 
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import httpx
@@ -21,7 +20,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_access_that_ends_closes_every_socket_of_the_person_on_all_gateways(
-    stack: Stack, end: str, record_property: Callable[[str, object], None]
+    stack: Stack, end: str
 ) -> None:
     person = new_id()
     email = f"{person}@demo.test"
@@ -49,6 +48,5 @@ async def test_access_that_ends_closes_every_socket_of_the_person_on_all_gateway
         assert [await socket.wait_closed(30) for socket in sockets] == [4504] * len(sockets)
         seconds = round(time.monotonic() - began, 3)
         # A figure for people to read; that a machine is busy is no defect.
-        record_property("seconds", seconds)
         print(f"{end}: {len(sockets)} sockets were closed after {seconds} s")
         assert (await api.get("/api/auth/me", headers=headers)).json()["code"] == "session_ended"
