@@ -96,7 +96,7 @@ def environment(*, browser: bool, node: bool) -> dict[str, str]:
         # The Node.js in Playwright's wheel needs a system library that small installations lack; ours does not.
         if not _output_of([str(PLAYWRIGHT_NODE), "--version"]):
             added["PLAYWRIGHT_NODEJS_PATH"] = find_node()
-    if node:
+    if browser or node:  # what looks for faults of pages is an npm package too
         found = find_node()
         install_npm_packages(found)
         folders.append(str(Path(found).parent))
