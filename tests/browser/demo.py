@@ -14,6 +14,11 @@ class Pane:
     element: Locator
 
     @property
+    def list(self) -> Locator:
+        """What scrolls."""
+        return self.element.locator(".list")
+
+    @property
     def rows(self) -> Locator:
         """The rows that are in the document."""
         return self.element.locator(".row")
@@ -61,6 +66,16 @@ async def open_demo(page: Page, stack: Stack, *, colleagues: bool = False) -> tu
     await left.wait_live()
     await right.wait_live()
     return left, right
+
+
+def add_leads(stack: Stack, count: int, name: str) -> list[str]:
+    """New leads of North, made in the database; their ids."""
+    made = stack.psql(
+        "INSERT INTO leads (organization_id, branch_id, name, company) "
+        f"SELECT organization_id, id, '{name}', 'Test' FROM branches, generate_series(1, {count}) "
+        "WHERE slug = 'north' AND organization_id = (SELECT id FROM organizations WHERE slug = 'demo') RETURNING id"
+    )
+    return made.splitlines()[:count]
 
 
 async def id_of(row: Locator) -> str:
