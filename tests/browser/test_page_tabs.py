@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, WebSocket, expect
 
 from tests.browser.conftest import PATIENCE_MS, OpenPage
 from tests.browser.demo import Pane, add_leads
@@ -21,6 +21,10 @@ class Tab:
     pane: Pane
     sockets: list[str]
 
+    def note(self, socket: WebSocket) -> None:
+        """It has opened one."""
+        self.sockets.append(socket.url)
+
 
 async def open_tabs(open_page: OpenPage, stack: Stack, email: str, count: int = 3) -> list[Tab]:
     """Tabs of one person in one profile, all live; the first has the connection."""
@@ -29,7 +33,7 @@ async def open_tabs(open_page: OpenPage, stack: Stack, email: str, count: int = 
     tabs = [Tab(page, Pane(page.locator(".pane")), []) for page in pages]
     for tab in tabs:
         tab.page.set_default_timeout(PATIENCE_MS)
-        tab.page.on("websocket", lambda socket, sockets=tab.sockets: sockets.append(socket.url))
+        tab.page.on("websocket", tab.note)
         await tab.page.goto(f"{stack.api_url}/?only=left&left.person={email}&colleagues=off")
         await tab.pane.wait_live()
     assert [len(tab.sockets) for tab in tabs] == [1, *[0] * (count - 1)]
