@@ -13,7 +13,7 @@ ANA, BEN = "ana@demo.test", "ben@demo.test"
 STATES = ["contacted", "qualified", "won", "lost", "contacted", "qualified"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Tab:
     """One tab with one person; `sockets` are the addresses of those that it has opened."""
 
