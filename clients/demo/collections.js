@@ -12,7 +12,41 @@ export function formatMoney(amount, currency) {
 }
 
 /** "expected close" of `expected_close_on`. */
-const fieldWords = (field) => field.replace(/_(id|at|on)$/, "").replaceAll("_", " ");
+export const fieldWords = (field) => field.replace(/_(id|at|on)$/, "").replaceAll("_", " ");
+
+const LEAD_STATES = ["new", "contacted", "qualified", "won", "lost"];
+const DEAL_STATES = ["qualification", "proposal", "negotiation", "won", "lost"];
+const CURRENCIES = ["EUR", "CHF", "GBP", "USD"];
+
+/*
+ * The fields that people edit, in the order of the form: `kind` is one of inputs.js, `max` the longest text or the
+ * greatest number that the database takes, `isNew` one that the form for a new record asks for.
+ */
+const LEAD_FIELDS = [
+  { name: "name", kind: "text", max: 200, isRequired: true, isNew: true },
+  { name: "company", kind: "text", max: 200, isNew: true },
+  { name: "email", kind: "email", max: 254 },
+  { name: "phone", kind: "phone", max: 60 },
+  { name: "status", kind: "choice", choices: LEAD_STATES },
+  { name: "source", kind: "choice", choices: ["website", "referral", "walk_in", "phone", "campaign", "import"] },
+  { name: "estimated_value", kind: "money", max: 999_999_999_999.99 },
+  { name: "currency", kind: "choice", choices: CURRENCIES },
+  { name: "score", kind: "whole", max: 100 },
+  { name: "next_step_at", kind: "moment" },
+  { name: "branch_id", kind: "branch" },
+  { name: "notes", kind: "lines", max: 20_000 },
+];
+
+const DEAL_FIELDS = [
+  { name: "name", kind: "text", max: 200, isRequired: true, isNew: true },
+  { name: "stage", kind: "choice", choices: DEAL_STATES, isNew: true },
+  { name: "amount", kind: "money", max: 999_999_999_999.99, isNew: true },
+  { name: "currency", kind: "choice", choices: CURRENCIES },
+  { name: "probability", kind: "whole", max: 100, unit: "%" },
+  { name: "expected_close_on", kind: "day" },
+  { name: "branch_id", kind: "branch" },
+  { name: "notes", kind: "lines", max: 20_000 },
+];
 
 export const COLLECTIONS = {
   leads: {
@@ -20,7 +54,8 @@ export const COLLECTIONS = {
     title: "Leads",
     one: "lead",
     stateField: "status",
-    states: ["new", "contacted", "qualified", "won", "lost"],
+    states: LEAD_STATES,
+    fields: LEAD_FIELDS,
     amountField: "estimated_value",
     sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-estimated_value:numeric": "Value" },
     about: (lead) => lead.company,
@@ -30,7 +65,8 @@ export const COLLECTIONS = {
     title: "Deals",
     one: "deal",
     stateField: "stage",
-    states: ["qualification", "proposal", "negotiation", "won", "lost"],
+    states: DEAL_STATES,
+    fields: DEAL_FIELDS,
     amountField: "amount",
     sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-amount:numeric": "Amount", expected_close_on: "Closing" },
     about: (deal) => (deal.probability === null ? null : `${deal.probability} %`),

@@ -42,6 +42,21 @@ export class WindowedList {
     return this.#rows.get(id);
   }
 
+  /** How far it is scrolled. */
+  get place() {
+    return this.#scroller.scrollTop;
+  }
+
+  set place(top) {
+    this.#scroller.scrollTop = top;
+  }
+
+  /** Whether a record's row can be seen whole. */
+  isInSight(id) {
+    const top = this.#indexOf.get(id) * this.#rowHeight - this.#scroller.scrollTop;
+    return top >= 0 && top + this.#rowHeight <= this.#scroller.clientHeight;
+  }
+
   get scrolled() {
     return this.#scroller.scrollTop > 8;
   }
@@ -134,7 +149,8 @@ export class WindowedList {
   }
 }
 
-function isOpen(control) {
+/** Whether a control has its list of choices open. */
+export function isOpen(control) {
   try {
     return control.matches(":open");
   } catch {

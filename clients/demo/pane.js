@@ -10,6 +10,7 @@ import { connectAs, lineOf, wordOf } from "./line.js";
 import { News } from "./news.js";
 import { PASSWORD, PEOPLE } from "./people.js";
 import { Pill } from "./pill.js";
+import { RecordPage } from "./record.js";
 import { Session } from "./session.js";
 import { Spread } from "./spread.js";
 import { Table } from "./table.js";
@@ -42,6 +43,7 @@ export class Pane {
   #pill = new Pill(this.#$(".line"), { onSwitch: (isOffline) => this.#goOffline(isOffline) });
   #spread = new Spread(this.#$(".spread"), (state) => this.filters.toggleStatus(state));
   #tabs = new Tabs(this.#$(".tabs"), Object.values(COLLECTIONS), (name) => this.#open(name));
+  #record = new RecordPage(this, this.#$(".record"));
   #form = new CreateForm(this.#$(".create"), this.#$(".new"), (fields) => this.#create(fields));
 
   /** `page` is `{branches, onAim, onLoaded, onChanged}`, see main.js; `side` names the pane in the address. */
@@ -50,7 +52,7 @@ export class Pane {
     this.#side = side;
     const shown = readAddress(side);
     this.#makePicker();
-    this.#$(".notice button").addEventListener("click", () => this.#say(""));
+    this.#$(".notice button").addEventListener("click", () => this.say(""));
     document.addEventListener("visibilitychange", () => (this.#arrivals = [])); // nobody saw them come
     addEventListener("popstate", () => this.#restore(readAddress(side)));
     setInterval(() => this.#table.touch(), 60_000); // ages
@@ -68,7 +70,7 @@ export class Pane {
     this.client.on("state", (state) => this.#stateChanged(state));
     this.client.on("writes", () => this.#table.touch());
     this.client.on("refused", (entry) => this.#refused(entry));
-    this.client.on("purge", () => this.#say(`${person.label.split(" ")[0]} may not read all of this any more.`));
+    this.client.on("purge", () => this.say(`${person.label.split(" ")[0]} may not read all of this any more.`));
     for (const collection of Object.values(COLLECTIONS)) {
       const sort = collection === this.collection ? this.filters.sort : Object.keys(collection.sorts)[0];
       const took = (effects, wasLive) => this.#arrived(collection, effects, wasLive);
@@ -80,10 +82,12 @@ export class Pane {
     this.#$(".badge").textContent = person.label.split(" ").slice(0, 2).map((word) => word[0]).join("");
     this.#markRights();
     this.#table.relist({ toTop: true });
+    this.#record.begin();
     this.draw();
   }
 
   #signOut() {
+    this.#record.end();
     for (const feed of Object.values(this.#feeds)) feed.close();
     void this.client?.close();
     void this.session?.end();
@@ -91,12 +95,15 @@ export class Pane {
     this.#arrivals = [];
     this.#latency.clear();
     this.#news.clear();
-    this.#say("");
+    this.say("");
   }
 
   #stateChanged(state) {
     if (state in SPOKEN && !this.#isPaused) this.#news.say(SPOKEN[state]);
-    if (state === "live") this.#markRights();
+    if (state === "live") {
+      this.#markRights();
+      this.#record.connected();
+    }
     this.#table.touch();
   }
 
@@ -130,10 +137,14 @@ export class Pane {
   }
 
   explainRefusal(id) {
-    const branch = this.page.branches.get(this.feed.live.get(id).branch_id)?.name ?? "the whole organisation";
+    this.say(this.reasonAgainstWriting(this.feed.live.get(id)), { passing: true });
+  }
+
+  reasonAgainstWriting(record) {
+    const branch = this.page.branches.get(record.branch_id)?.name ?? "the whole organisation";
     const { name, role } = this.client.principal ?? { name: "Nobody", role: "viewer" };
     const first = name.split(" ")[0];
-    this.#say(role === "viewer" ? `${first} may read, not write.` : `${first} may not write to ${branch}.`, { passing: true });
+    return role === "viewer" ? `${first} may read, not write.` : `${first} may not write to ${branch}.`;
   }
 
   // ── what arrives ────────────────────────────────────────────────────────────────────────────
@@ -164,9 +175,12 @@ export class Pane {
     if (change && wasLive && !document.hidden) this.#arrivals.push(change);
     if (change) this.page.onChanged(this, collection, record);
     if (kind === "changed" && fields.length === 0 && !mine) return false; // written, and the same as before
-    const byBranch = this.page.branches.get(change?.actor?.branch_id)?.slug ?? (change?.actor ? "all" : "database");
-    if (!mine) this.#remember(collection, id, { by: this.#authorOf(change), byBranch });
-    if (collection === this.collection) this.#table.take(effect, byBranch);
+    const byBranch = change ? this.branchSlugOf(change) : "";
+    if (!mine) this.#remember(collection, id, { by: this.authorOf(change), byBranch });
+    if (collection === this.collection) {
+      this.#table.take(effect, byBranch);
+      this.#record.take(effect, change ? this.authorOf(change) : "You", byBranch);
+    }
     return !mine;
   }
 
@@ -175,7 +189,8 @@ export class Pane {
     this.#table.touch(id);
   }
 
-  #authorOf({ actor }) {
+  /** Who did it: a change, or a version of the history. */
+  authorOf({ actor }) {
     if (!actor) return "SQL";
     if (actor.user_id === this.client.principal?.user_id) return "You";
     const first = actor.name.split(" ")[0];
@@ -183,14 +198,30 @@ export class Pane {
     return branch ? `${first}, ${branch}` : first;
   }
 
+  /** The branch in whose colour it shows. */
+  branchSlugOf({ actor }) {
+    return this.page.branches.get(actor?.branch_id)?.slug ?? (actor ? "all" : "database");
+  }
+
+  /** What it takes to word the values of a record. */
+  contextOf(record) {
+    return { branches: this.page.branches, currency: record?.currency ?? "EUR" };
+  }
+
   // ── what is written ─────────────────────────────────────────────────────────────────────────
 
   /** The new values show at once; the library keeps and sends them. */
   write(id, fields) {
     const { collection } = this;
-    this.#say("");
-    this.#settle(collection, this.client.update(collection.name, id, fields));
+    this.say("");
+    const write = this.client.update(collection.name, id, fields);
+    this.#settle(collection, write);
     this.aim(id);
+    return write;
+  }
+
+  remove(id) {
+    this.#settle(this.collection, this.client.delete(this.collection.name, id));
   }
 
   #create(fields) {
@@ -208,12 +239,12 @@ export class Pane {
       () => isHere() && this.#remember(collection, write.id, { by: "Saved", byBranch: "" }),
       () => {}, // it is in the inbox, and #refused has told so
     );
-    write.local.catch((error) => isHere() && this.#say(sentence(error.message)));
+    write.local.catch((error) => isHere() && this.say(sentence(error.message)));
   }
 
   #refused({ mutation, message }) {
     const values = Object.values(mutation.fields).map((value) => `“${value}”`).join(", ");
-    this.#say(`${values} was not saved. ${sentence(message)}`);
+    this.say(`${values} was not saved. ${sentence(message)}`);
   }
 
   /** The word about a record, or one of its fields, that is not as the server has it. */
@@ -234,7 +265,7 @@ export class Pane {
   }
 
   /** What holds a value that was not saved stays until somebody has read it; what is `passing` goes by itself. */
-  #say(text, { passing = false } = {}) {
+  say(text, { passing = false } = {}) {
     const notice = this.#$(".notice");
     clearTimeout(this.#noticeTimer);
     notice.hidden = text === "";
@@ -256,6 +287,7 @@ export class Pane {
   #paint() {
     this.#frame = 0;
     this.#table.draw();
+    this.#record.draw();
     for (const [name, { loaded, live }] of Object.entries(this.#feeds)) {
       this.#tabs.count(name, loaded ? live.size.toLocaleString("en") : "");
     }
@@ -306,15 +338,35 @@ export class Pane {
 
   /** The record, whatever was looked for before. */
   showRecord(name, id) {
+    this.#record.show("");
     this.#open(name);
     this.filters.restore(this.collection, { sort: this.filters.sort });
     this.#filtered({ isSort: false, isStep: true });
     this.#table.scrollTo(id);
   }
 
+  /** Opens a record's own page, in place of the list. */
+  openRecord(name, id) {
+    const another = name === this.collection.name ? {} : { list: name, status: "", sort: "" };
+    this.#takeAddress({ ...this.#shown, ...another, record: id });
+    if (another.list) this.#filtered({ isSort: true, isStep: true });
+    else this.#keepAddress(true);
+    this.aim(id);
+    this.draw();
+    this.#record.focus();
+  }
+
+  /** Back to the list, as it was left. */
+  closeRecord() {
+    const { id } = this.#record;
+    this.#record.show("");
+    this.#keepAddress(true);
+    this.#table.comeBack(id);
+  }
+
   #open(name) {
     if (this.collection.name === name) return;
-    this.#takeAddress({ ...this.#shown, list: name, status: "", sort: "" });
+    this.#takeAddress({ ...this.#shown, list: name, status: "", sort: "", record: "" });
     this.#filtered({ isSort: true, isStep: true });
   }
 
@@ -328,7 +380,7 @@ export class Pane {
   get #shown() {
     const { find, branch, status, sort, isFirstSort } = this.filters;
     const list = this.collection === COLLECTIONS.leads ? "" : this.collection.name;
-    return { person: this.session?.email, list, branch, status, sort: isFirstSort ? "" : sort, find };
+    return { person: this.session?.email, list, branch, status, sort: isFirstSort ? "" : sort, find, record: this.#record.id };
   }
 
   #keepAddress(isStep) {
@@ -342,13 +394,19 @@ export class Pane {
     this.#tabs.select(this.collection.name);
     this.#$(".list").setAttribute("aria-label", this.collection.title);
     this.#form.enabled = this.collection.name === "leads";
+    if (shown.record && !this.#record.isOpen) this.#table.leave();
+    this.#record.show(shown.record);
   }
 
   #restore(shown) {
+    const person = shown.person ?? this.session.email;
+    if (addressOf(this.#side, { ...shown, person }) === addressOf(this.#side, this.#shown)) return; // it was the other side's step
+    const { id } = this.#record;
     this.#takeAddress(shown);
-    if (shown.person && shown.person !== this.session.email) return this.signIn(shown.person);
+    if (person !== this.session.email) return this.signIn(person);
     this.feed.sort(this.filters.sort);
-    this.#table.relist({ toTop: true });
+    this.#table.relist({ toTop: !id });
+    if (id && !shown.record) this.#table.comeBack(id);
     this.draw();
   }
 }

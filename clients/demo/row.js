@@ -1,9 +1,9 @@
 /** One record in the list: its name, which can be edited in place, its amount and its state. */
 
 import { formatMoney } from "./collections.js";
+import { flash } from "./flash.js";
 import { capitalised } from "./words.js";
 
-const FLASH_MS = 2_800;
 const template = document.getElementById("row");
 
 export class Row {
@@ -18,6 +18,7 @@ export class Row {
   #amount = this.element.querySelector(".amount");
   #state = this.element.querySelector(".state");
   #select = this.element.querySelector("select");
+  #open = this.element.querySelector(".open");
   #editor = null;
   #shown = null;
 
@@ -25,7 +26,7 @@ export class Row {
   constructor(pane, id) {
     this.#pane = pane;
     this.#id = id;
-    this.controls = [this.#name, this.#select];
+    this.controls = [this.#name, this.#select, this.#open];
     for (const state of pane.collection.states) this.#select.add(new Option(capitalised(state), state));
     this.#name.addEventListener("click", () => this.#edit());
     this.#name.addEventListener("keydown", (event) => event.key === "F2" && this.#edit());
@@ -35,6 +36,12 @@ export class Row {
     this.#select.addEventListener("mousedown", (event) => this.#refuse(event));
     this.#select.addEventListener("keydown", (event) => {
       if (event.key !== "Tab" && !event.key.startsWith("Arrow")) this.#refuse(event);
+    });
+    this.#open.addEventListener("click", () => pane.openRecord(pane.collection.name, id));
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      pane.openRecord(pane.collection.name, id);
     });
     this.element.addEventListener("focusin", () => pane.aim(id));
     this.element.addEventListener("pointerdown", () => pane.aim(id));
@@ -49,6 +56,7 @@ export class Row {
     this.#name.textContent = this.#name.title = record.name;
     this.#name.setAttribute("aria-label", `${record.name}${writable ? ", edit" : ""}`);
     this.#name.setAttribute("aria-disabled", !writable);
+    this.#open.setAttribute("aria-label", `Open ${record.name}`);
     this.#about.textContent = [collection.about(record), view.branch].filter(Boolean).join(" · ");
     this.#by.textContent = view.by;
     this.#by.dataset.branch = view.byBranch;
@@ -68,14 +76,7 @@ export class Row {
     const { stateField, amountField } = this.#pane.collection;
     const places = { name: this.#name, [stateField]: this.#state, [amountField]: this.#amount };
     const elements = fields.map((field) => places[field] ?? this.#about);
-    for (const element of new Set(elements.length > 0 ? elements : [this.element])) {
-      element.dataset.flash = branch;
-      for (const animation of element.getAnimations()) animation.cancel();
-      element.animate(
-        [{ backgroundColor: "var(--flash)" }, { backgroundColor: "var(--flash)", offset: 0.45 }, { backgroundColor: "transparent" }],
-        { duration: FLASH_MS, easing: "ease-out" },
-      );
-    }
+    for (const element of new Set(elements.length > 0 ? elements : [this.element])) flash(element, branch);
   }
 
   /** True if the event was stopped because this person may not write here. */

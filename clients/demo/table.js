@@ -14,6 +14,7 @@ export class Table {
   #gone = new Map(); // id → record: deleted, but still in its place because somebody points at the list
   #fresh = new Set(); // new records that are not shown yet for the same reason
   #orderChanged = true;
+  #left = 0; // where the list was scrolled to when its place was taken
   #flashes = new Map(); // id → {fields, branch}, for the next frame
 
   /** `pane` gives the feed, the filters and the words; see pane.js. */
@@ -77,8 +78,18 @@ export class Table {
     if (this.#shownIds.includes(id)) this.#list.scrollTo(id);
   }
 
-  focus(id) {
-    this.#list.row(id)?.controls[0].focus();
+  /** Another page takes the list's place for a while. */
+  leave() {
+    this.#left = this.#list.place;
+  }
+
+  /** The list is back where it was, with the record that was looked at in sight, and the focus on what opened it. */
+  comeBack(id) {
+    this.#list.place = this.#left;
+    this.draw();
+    if (!this.#list.isInSight(id)) this.scrollTo(id);
+    this.draw();
+    this.#list.row(id)?.controls.at(-1).focus({ preventScroll: true });
   }
 
   /** Draws the rows in sight. Call it in an animation frame. */

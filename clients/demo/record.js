@@ -1,0 +1,207 @@
+/** The page of one record, in place of the list: its fields, who else is here, its history. */
+
+import { Field } from "./field.js";
+import { History } from "./history.js";
+
+const RECENT_MS = 6_000;
+
+export class RecordPage {
+  id = "";
+
+  #pane;
+  #element;
+  #collection = null;
+  #fields = new Map(); // name → Field
+  #people = null;
+  #endEditing = () => {};
+  #drafts = null; // by field, until they are offered
+  #recent = new Map(); // field → {by, byBranch}: what has lately become of it
+  #flashes = new Map(); // field → branch, for the next frame
+  #last = null; // the record as it was seen last, or as the history has it
+  #deletedBy = "";
+  #history;
+  #$ = (selector) => this.#element.querySelector(selector);
+
+  /** `pane` gives the record and takes the writes; see pane.js. */
+  constructor(pane, element) {
+    this.#pane = pane;
+    this.#element = element;
+    this.#history = new History(element.querySelector(".history"), pane, () => pane.draw());
+    this.#$(".back").addEventListener("click", () => pane.closeRecord());
+    this.#$(".delete").addEventListener("click", () => this.#delete());
+    this.#$(".bring-back").addEventListener("click", () => this.#history.bringBack());
+    element.addEventListener("keydown", ({ key, defaultPrevented }) => {
+      if (key === "Escape" && !defaultPrevented) pane.closeRecord();
+    });
+  }
+
+  get isOpen() {
+    return this.id !== "";
+  }
+
+  /** Shows a record of the pane's collection; without an id nothing. */
+  show(id) {
+    const { collection } = this.#pane;
+    if (this.id === (id ?? "") && this.#collection === collection) return;
+    this.end();
+    this.id = id ?? "";
+    this.#collection = collection;
+    this.#element.hidden = !this.isOpen;
+    this.#pane.element.classList.toggle("at-record", this.isOpen);
+    if (this.isOpen) this.begin();
+  }
+
+  focus() {
+    this.#$("h2").focus();
+  }
+
+  /** Somebody is signed in, and looks at the record if one is open. */
+  begin() {
+    const { client } = this.#pane;
+    if (!this.isOpen || !client) return;
+    this.#fields = new Map(this.#collection.fields.map((spec) => [spec.name, new Field(spec, this.#ownerOf(client))]));
+    this.#$(".fields").replaceChildren(...[...this.#fields.values()].map(({ element }) => element));
+    this.#$(".back").lastElementChild.textContent = this.#collection.title;
+    this.#$(".body").scrollTop = 0;
+    this.#people = client.presence(this.#collection.name, { id: this.id });
+    this.#people.on(() => this.#pane.draw());
+    this.#people.announce({ looks: true });
+    this.#history.show(this.#collection, this.id);
+    const id = this.id;
+    void client.offline.drafts.get(this.#collection.name, id).then((drafts) => {
+      if (client !== this.#pane.client || id !== this.id) return;
+      this.#drafts = drafts;
+      this.#pane.draw();
+    });
+  }
+
+  /** Nobody looks at it any more. */
+  end() {
+    this.#people?.close();
+    this.#people = null;
+    this.#drafts = null;
+    this.#recent.clear();
+    this.#flashes.clear();
+    this.#last = null;
+    this.#deletedBy = "";
+    this.#history.clear();
+  }
+
+  /** Takes an effect of the feed: `by` is who did it, `branch` the colour in which it lights up. */
+  take({ id, kind, record, change, fields, mine }, by, branch) {
+    if (id !== this.id) return;
+    if (kind === "removed") this.#deletedBy = by;
+    if (kind === "removed" && change?.operation === "leave") this.#last = null; // it is not theirs to see any more
+    if (!mine && kind === "changed") for (const field of fields) this.#changed(field, by, branch);
+    if (change) this.#history.refresh();
+  }
+
+  /** The connection is back: what could not be fetched may be now. */
+  connected() {
+    if (this.isOpen) this.#history.refresh();
+  }
+
+  /** Call it in an animation frame. */
+  draw() {
+    if (!this.isOpen) return;
+    const { feed } = this.#pane;
+    const record = feed.live.get(this.id);
+    this.#last = record ?? this.#last ?? this.#history.lastRecord;
+    this.#drawHead(record);
+    this.#$(".fields").hidden = !this.#last;
+    if (!this.#last) return;
+    const isWritable = record !== undefined && this.#pane.mayWrite(record);
+    for (const [name, field] of this.#fields) field.show(this.#viewOf(name, record, isWritable));
+    for (const [name, branch] of this.#flashes) this.#fields.get(name)?.flash(branch);
+    this.#flashes.clear();
+    if (isWritable && this.#drafts) {
+      for (const [name, draft] of Object.entries(this.#drafts)) this.#fields.get(name)?.offer(draft);
+      this.#drafts = null;
+    }
+    this.#history.draw(record);
+  }
+
+  #viewOf(name, record, isWritable) {
+    const recent = this.#recent.get(name) ?? { by: "", byBranch: "" };
+    const word = record ? this.#pane.wordOf(this.id, name) : "";
+    const editors = this.#people ? named(this.#pane, this.#people.editing(this.id, name)) : [];
+    return { value: this.#last[name], isWritable, word, ...recent, editors };
+  }
+
+  #drawHead(record) {
+    const pane = this.#pane;
+    const { one } = this.#collection;
+    const isDeleted = !record && this.#last !== null;
+    this.#$("h2").textContent = this.#last?.name ?? "";
+    this.#$(".overall").textContent = record ? pane.wordOf(this.id) || "Saved" : "";
+    let note = "";
+    if (isDeleted) note = `${this.#deletedBy || this.#history.deletedBy || "Somebody"} deleted this ${one}.`;
+    else if (record && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);
+    else if (!record) note = pane.feed.loaded && this.#history.isSettled ? `There is no such ${one}, or it is not this person’s to read.` : `Fetching the ${one}`;
+    this.#$(".note").hidden = note === "";
+    this.#$(".note").firstElementChild.textContent = note;
+    this.#$(".bring-back").hidden = !isDeleted || !pane.mayWrite(this.#last);
+    this.#$(".delete").hidden = !record || !pane.mayWrite(record);
+    const here = this.#people ? named(pane, this.#people.others) : [];
+    const names = new Intl.ListFormat("en").format(here.map(({ name }) => name));
+    this.#$(".here").textContent = here.length > 0 ? `${names} ${here.length > 1 ? "are" : "is"} here` : "";
+    this.#$(".here").dataset.branch = here[0]?.branch ?? "";
+  }
+
+  #changed(field, by, byBranch) {
+    const entry = { by, byBranch };
+    this.#recent.set(field, entry);
+    this.#flashes.set(field, byBranch);
+    setTimeout(() => {
+      if (this.#recent.get(field) === entry) this.#recent.delete(field);
+      this.#pane.draw();
+    }, RECENT_MS);
+  }
+
+  /** What a field tells the page. Its record is the one that it was made for, whatever is open by then. */
+  #ownerOf(client) {
+    const { id } = this;
+    const { name: collection } = this.#collection;
+    const { drafts } = client.offline;
+    const page = this;
+    return {
+      get context() {
+        return page.#pane.contextOf(page.#last);
+      },
+      entered: (field) => {
+        this.#endEditing = this.#people?.edit(id, field) ?? (() => {});
+        this.#pane.aim(id);
+      },
+      left: () => this.#endEditing(),
+      typed: (field, text) => void drafts.save(collection, id, field, { text, at_ms: client.now() }),
+      forget: (field) => void drafts.delete(collection, id, field),
+      write: (field, value) => {
+        const write = this.#pane.write(id, { [field]: value });
+        this.#recent.delete(field);
+        write.local.then(() => drafts.delete(collection, id, field)).catch(() => {});
+        write.server.then(() => this.#saved(id, field)).catch(() => {});
+      },
+    };
+  }
+
+  #saved(id, field) {
+    if (id === this.id) this.#recent.set(field, { by: "Saved", byBranch: "" });
+    this.#pane.draw();
+  }
+
+  #delete() {
+    this.focus(); // the button goes
+    this.#pane.remove(this.id);
+  }
+}
+
+/** People of a roster as `{name, first, branch}`, each once, without the one who looks. */
+function named(pane, people) {
+  const others = people.filter(({ user_id }) => user_id !== pane.client.principal?.user_id);
+  const byUser = new Map(others.map((person) => [person.user_id, person]));
+  return [...byUser.values()].map((person) => ({
+    name: pane.authorOf({ actor: person }),
+    first: person.name.split(" ")[0],
+    branch: pane.page.branches.get(person.branch_id)?.slug ?? "all",
+  }));
+}
