@@ -2,9 +2,9 @@
  * What each pane shows, in the page's address: so that back, reload and a link work. `left.status=won` is of the left pane.
  */
 
-const NAMES = ["person", "list", "branch", "status", "sort", "find", "record"];
+const NAMES = ["person", "list", "view", "branch", "status", "sort", "find", "record"];
 
-/** `{person?, list?, branch?, status?, sort?, find?, record?}` of one side. */
+/** `{person?, list?, view?, branch?, status?, sort?, find?, record?}` of one side. */
 export function readAddress(side) {
   const query = new URLSearchParams(location.search);
   return Object.fromEntries(NAMES.map((name) => [name, query.get(`${side}.${name}`) ?? undefined]));

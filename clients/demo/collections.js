@@ -64,6 +64,7 @@ export const COLLECTIONS = {
     name: "deals",
     title: "Deals",
     one: "deal",
+    hasBoard: true,
     stateField: "stage",
     states: DEAL_STATES,
     fields: DEAL_FIELDS,

@@ -16,6 +16,7 @@ export class WindowedList {
   #indexOf = new Map();
   #active = { id: null, column: 0 };
   #rowHeight = 0;
+  #gap = null;
 
   /**
    * `makeRow(id)` gives `{element, controls, show(index)}`: `controls` are what the arrow keys move between,
@@ -36,6 +37,37 @@ export class WindowedList {
     this.#ids = ids;
     this.#indexOf = new Map(ids.map((id, index) => [id, index]));
     this.#scroller.setAttribute("aria-rowcount", ids.length);
+  }
+
+  get ids() {
+    return this.#ids;
+  }
+
+  /** Other ids, while the first row in sight that stays keeps its place. Call `draw` afterwards. */
+  relist(ids) {
+    const first = Math.floor(this.#scroller.scrollTop / this.#rowHeight);
+    const before = this.#ids;
+    this.ids = ids;
+    const anchor = this.scrolled ? before.findIndex((id, index) => index >= first && this.#indexOf.has(id)) : -1;
+    if (anchor < 0) return;
+    this.#stretch();
+    this.#scroller.scrollTop += (this.#indexOf.get(before[anchor]) - anchor) * this.#rowHeight;
+  }
+
+  /** The place of a row is kept free for one that would come there; null: none is. Call `draw` afterwards. */
+  set gap(index) {
+    this.#gap = index;
+  }
+
+  /** The place nearest to `index` that can be seen. */
+  nearest(index) {
+    const first = Math.ceil(this.#scroller.scrollTop / this.#rowHeight);
+    const fitting = Math.floor(this.#scroller.clientHeight / this.#rowHeight) - 1;
+    return Math.min(Math.max(index, first), first + Math.max(0, fitting));
+  }
+
+  has(id) {
+    return this.#indexOf.has(id);
   }
 
   row(id) {
@@ -70,7 +102,7 @@ export class WindowedList {
   draw() {
     this.#rowHeight ||= parseFloat(getComputedStyle(this.#scroller).getPropertyValue("--row"));
     const height = this.#rowHeight;
-    this.#runway.style.height = `${this.#ids.length * height}px`;
+    this.#stretch();
     const first = Math.max(0, Math.floor(this.#scroller.scrollTop / height) - SPARE_ROWS);
     const seen = Math.ceil(this.#scroller.clientHeight / height);
     const wanted = new Set(this.#ids.slice(first, first + seen + 2 * SPARE_ROWS));
@@ -85,10 +117,25 @@ export class WindowedList {
     this.#place([...wanted].sort((a, b) => this.#indexOf.get(a) - this.#indexOf.get(b)));
   }
 
+  /** As far as needed for a record to be in sight. */
+  reveal(id) {
+    const top = this.#indexOf.get(id) * this.#rowHeight;
+    const view = this.#scroller;
+    if (top < view.scrollTop) view.scrollTop = top;
+    else if (top + this.#rowHeight > view.scrollTop + view.clientHeight) {
+      view.scrollTop = top + this.#rowHeight - view.clientHeight;
+    }
+    this.draw(); // the row may only now come into sight
+  }
+
   /** Scrolls to the top, or to a record. */
   scrollTo(id) {
     const top = id ? this.#indexOf.get(id) * this.#rowHeight - this.#scroller.clientHeight / 3 : 0;
     this.#scroller.scrollTo({ top });
+  }
+
+  #stretch() {
+    this.#runway.style.height = `${(this.#ids.length + (this.#gap === null ? 0 : 1)) * this.#rowHeight}px`;
   }
 
   /** New elements go in before their successor: moving one that is there would take its focus away. */
@@ -103,7 +150,8 @@ export class WindowedList {
         this.#runway.insertBefore(row.element, next);
       }
       const row = this.#rows.get(id);
-      row.element.style.transform = `translateY(${index * this.#rowHeight}px)`;
+      const place = this.#gap !== null && index >= this.#gap ? index + 1 : index;
+      row.element.style.transform = `translateY(${place * this.#rowHeight}px)`;
       row.element.setAttribute("aria-rowindex", index + 1);
       row.show();
       row.controls.forEach((control, column) => {
@@ -114,7 +162,7 @@ export class WindowedList {
   }
 
   #focused({ target }) {
-    const id = target.closest(".row")?.dataset.id;
+    const id = target.closest("[data-id]")?.dataset.id;
     const column = this.#rows.get(id)?.controls.indexOf(target) ?? -1;
     if (column < 0) return;
     const before = this.#rows.get(this.#active.id)?.controls[this.#active.column];
@@ -138,13 +186,7 @@ export class WindowedList {
 
   #move(index, column) {
     const target = Math.min(Math.max(index, 0), this.#ids.length - 1);
-    const top = target * this.#rowHeight;
-    const view = this.#scroller;
-    if (top < view.scrollTop) view.scrollTop = top;
-    else if (top + this.#rowHeight > view.scrollTop + view.clientHeight) {
-      view.scrollTop = top + this.#rowHeight - view.clientHeight;
-    }
-    this.draw(); // the row may only now come into sight
+    this.reveal(this.#ids[target]);
     this.#rows.get(this.#ids[target])?.controls[column].focus({ preventScroll: true });
   }
 }

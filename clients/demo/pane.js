@@ -1,6 +1,7 @@
 /** One person's half of the page: their login, their client, their view of the records. */
 
 import { addressOf, readAddress, writeAddress } from "./address.js";
+import { Board } from "./board.js";
 import { COLLECTIONS } from "./collections.js";
 import { CreateForm } from "./create.js";
 import { Feed } from "./feed.js";
@@ -15,6 +16,8 @@ import { Session } from "./session.js";
 import { Spread } from "./spread.js";
 import { Table } from "./table.js";
 import { Tabs } from "./tabs.js";
+import { ViewSwitch } from "./view-switch.js";
+import { Views } from "./views.js";
 import { sentence } from "./words.js";
 
 const NOTICE_MS = 6_000;
@@ -38,7 +41,11 @@ export class Pane {
 
   #$ = (selector) => this.element.querySelector(selector);
   filters = new Filters(this.element, (change) => this.#filtered(change));
+  views = new Views(this);
   #table = new Table(this, this.element);
+  #board = new Board(this, this.#$(".board"));
+  #switch = new ViewSwitch(this.#$(".views"), (isBoard) => this.#showAs(isBoard));
+  #isBoard = false;
   #news = new News(this.element, (collection, id) => this.showRecord(collection, id));
   #pill = new Pill(this.#$(".line"), { onSwitch: (isOffline) => this.#goOffline(isOffline) });
   #spread = new Spread(this.#$(".spread"), (state) => this.filters.toggleStatus(state));
@@ -55,7 +62,7 @@ export class Pane {
     this.#$(".notice button").addEventListener("click", () => this.say(""));
     document.addEventListener("visibilitychange", () => (this.#arrivals = [])); // nobody saw them come
     addEventListener("popstate", () => this.#restore(readAddress(side)));
-    setInterval(() => this.#table.touch(), 60_000); // ages
+    setInterval(() => this.#touch(), 60_000); // ages
     this.#takeAddress(shown);
     this.signIn(PEOPLE.some((person) => person.email === shown.person) ? shown.person : email);
   }
@@ -68,7 +75,7 @@ export class Pane {
     this.session = new Session(email, PASSWORD);
     this.client = connectAs(this.session);
     this.client.on("state", (state) => this.#stateChanged(state));
-    this.client.on("writes", () => this.#table.touch());
+    this.client.on("writes", () => this.#touch());
     this.client.on("refused", (entry) => this.#refused(entry));
     this.client.on("purge", () => this.say(`${person.label.split(" ")[0]} may not read all of this any more.`));
     for (const collection of Object.values(COLLECTIONS)) {
@@ -81,7 +88,7 @@ export class Pane {
     this.#$(".role").textContent = person.role;
     this.#$(".badge").textContent = person.label.split(" ").slice(0, 2).map((word) => word[0]).join("");
     this.#markRights();
-    this.#table.relist({ toTop: true });
+    this.#sheet.relist({ toTop: true });
     this.#record.begin();
     this.draw();
   }
@@ -104,21 +111,21 @@ export class Pane {
       this.#markRights();
       this.#record.connected();
     }
-    this.#table.touch();
+    this.#touch();
   }
 
   #goOffline(isOffline) {
     this.#isPaused = isOffline;
     if (isOffline) this.client.pause();
     else this.client.resume();
-    this.#table.touch();
+    this.#touch();
   }
 
   /** The names of the branches have come. */
   branchesKnown() {
     this.filters.offer([...this.page.branches.values()]);
     this.#markRights();
-    this.#table.relist();
+    this.#sheet.relist();
     this.draw();
   }
 
@@ -156,7 +163,7 @@ export class Pane {
   #arrived(collection, effects, wasLive) {
     if (effects === null) {
       if (collection === this.collection) {
-        this.#table.relist();
+        this.#sheet.relist();
         this.page.onLoaded(this);
       }
       return this.draw();
@@ -178,15 +185,16 @@ export class Pane {
     const byBranch = change ? this.branchSlugOf(change) : "";
     if (!mine) this.#remember(collection, id, { by: this.authorOf(change), byBranch });
     if (collection === this.collection) {
-      this.#table.take(effect, byBranch);
+      this.views.take(effect);
+      this.#sheet.take(effect, byBranch);
       this.#record.take(effect, change ? this.authorOf(change) : "You", byBranch);
     }
     return !mine;
   }
 
   #remember(collection, id, entry) {
-    this.#feeds[collection.name].remember(id, entry, () => this.#table.touch(id));
-    this.#table.touch(id);
+    this.#feeds[collection.name].remember(id, entry, () => this.#touch(id));
+    this.#touch(id);
   }
 
   /** Who did it: a change, or a version of the history. */
@@ -228,7 +236,7 @@ export class Pane {
     const { collection } = this;
     const write = this.client.insert(collection.name, { ...fields, [collection.stateField]: collection.states[0] });
     this.#settle(collection, write);
-    this.#table.relist({ toTop: true });
+    this.#sheet.relist({ toTop: true });
     this.draw();
   }
 
@@ -275,8 +283,14 @@ export class Pane {
 
   // ── what is shown ───────────────────────────────────────────────────────────────────────────
 
-  viewOf(id) {
-    return this.#table.viewOf(id);
+  /** The list, or the board. */
+  get #sheet() {
+    return this.#isBoard ? this.#board : this.#table;
+  }
+
+  #touch(id) {
+    this.views.touch(id);
+    this.draw();
   }
 
   /** Asks for a frame; all that happens until then is shown in it. */
@@ -286,7 +300,7 @@ export class Pane {
 
   #paint() {
     this.#frame = 0;
-    this.#table.draw();
+    this.#sheet.draw();
     this.#record.draw();
     for (const [name, { loaded, live }] of Object.entries(this.#feeds)) {
       this.#tabs.count(name, loaded ? live.size.toLocaleString("en") : "");
@@ -342,7 +356,7 @@ export class Pane {
     this.#open(name);
     this.filters.restore(this.collection, { sort: this.filters.sort });
     this.#filtered({ isSort: false, isStep: true });
-    this.#table.scrollTo(id);
+    this.#sheet.scrollTo(id);
   }
 
   /** Opens a record's own page, in place of the list. */
@@ -361,7 +375,7 @@ export class Pane {
     const { id } = this.#record;
     this.#record.show("");
     this.#keepAddress(true);
-    this.#table.comeBack(id);
+    this.#sheet.comeBack(id);
   }
 
   #open(name) {
@@ -370,17 +384,23 @@ export class Pane {
     this.#filtered({ isSort: true, isStep: true });
   }
 
+  #showAs(isBoard) {
+    this.#takeAddress({ ...this.#shown, view: isBoard ? "board" : "" });
+    this.#filtered({ isSort: false, isStep: true });
+  }
+
   #filtered({ isSort, isStep }) {
     if (isSort) this.feed.sort(this.filters.sort);
     this.#keepAddress(isStep);
-    this.#table.relist({ toTop: true });
+    this.#sheet.relist({ toTop: true });
     this.draw();
   }
 
   get #shown() {
     const { find, branch, status, sort, isFirstSort } = this.filters;
     const list = this.collection === COLLECTIONS.leads ? "" : this.collection.name;
-    return { person: this.session?.email, list, branch, status, sort: isFirstSort ? "" : sort, find, record: this.#record.id };
+    const [view, order] = [this.#isBoard ? "board" : "", isFirstSort ? "" : sort];
+    return { person: this.session?.email, list, view, branch, status, sort: order, find, record: this.#record.id };
   }
 
   #keepAddress(isStep) {
@@ -394,7 +414,12 @@ export class Pane {
     this.#tabs.select(this.collection.name);
     this.#$(".list").setAttribute("aria-label", this.collection.title);
     this.#form.enabled = this.collection.name === "leads";
-    if (shown.record && !this.#record.isOpen) this.#table.leave();
+    if (shown.record && !this.#record.isOpen) this.#sheet.leave();
+    this.#isBoard = shown.view === "board" && Boolean(this.collection.hasBoard);
+    this.#switch.show({ isOffered: this.collection.hasBoard, isBoard: this.#isBoard });
+    this.element.classList.toggle("boarded", this.#isBoard);
+    this.#$(".list-frame").hidden = this.#isBoard;
+    this.#$(".board").hidden = !this.#isBoard;
     this.#record.show(shown.record);
   }
 
@@ -405,8 +430,8 @@ export class Pane {
     this.#takeAddress(shown);
     if (person !== this.session.email) return this.signIn(person);
     this.feed.sort(this.filters.sort);
-    this.#table.relist({ toTop: !id });
-    if (id && !shown.record) this.#table.comeBack(id);
+    this.#sheet.relist({ toTop: !id });
+    if (id && !shown.record) this.#sheet.comeBack(id);
     this.draw();
   }
 }

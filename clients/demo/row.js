@@ -49,7 +49,7 @@ export class Row {
 
   /** Brings the element up to date; cheap if nothing has changed. */
   show() {
-    const view = this.#pane.viewOf(this.#id);
+    const view = this.#pane.views.of(this.#id);
     if (view === this.#shown) return;
     this.#shown = view;
     const { record, collection, writable } = view;
@@ -81,7 +81,7 @@ export class Row {
 
   /** True if the event was stopped because this person may not write here. */
   #refuse(event) {
-    if (this.#pane.viewOf(this.#id).writable) return false;
+    if (this.#pane.views.of(this.#id).writable) return false;
     event?.preventDefault();
     this.#pane.explainRefusal(this.#id);
     return true;
@@ -90,7 +90,7 @@ export class Row {
   #edit() {
     if (this.#editor || this.#refuse()) return;
     const input = (this.#editor = document.createElement("input"));
-    const before = this.#pane.viewOf(this.#id).record.name;
+    const before = this.#pane.views.of(this.#id).record.name;
     input.className = "name";
     input.maxLength = 200;
     input.value = before;

@@ -2,17 +2,14 @@
 
 import { WindowedList } from "./list.js";
 import { Row } from "./row.js";
-import { ageOf } from "./words.js";
 
 export class Table {
   #pane;
   #list;
   #freshButton;
   #empty;
-  #views = new Map(); // id → what its row shows, until something about it changes
   #shownIds = [];
-  #gone = new Map(); // id → record: deleted, but still in its place because somebody points at the list
-  #fresh = new Set(); // new records that are not shown yet for the same reason
+  #fresh = new Set(); // new records that are not shown yet because somebody points at the list
   #orderChanged = true;
   #left = 0; // where the list was scrolled to when its place was taken
   #flashes = new Map(); // id → {fields, branch}, for the next frame
@@ -34,37 +31,20 @@ export class Table {
 
   /** Takes an effect of the feed; `branch` is the colour in which others' changes light up. */
   take(effect, branch) {
-    const { kind, id, record, before, after, fields, mine, moved } = effect;
+    const { kind, id, before, after, fields, mine, moved } = effect;
     const { filters, page } = this.#pane;
-    this.#views.delete(id);
     const [was, is] = [before, after].map((each) => each !== undefined && filters.admits(each, page.branches));
     this.#orderChanged ||= was !== is || (is && moved);
-    if (kind === "removed") this.#gone.set(id, record);
-    else this.#gone.delete(id);
     if (kind === "added" && is) this.#fresh.add(id);
     if (kind === "removed") this.#fresh.delete(id);
     if (kind !== "removed" && !mine) this.#flashes.set(id, { fields: kind === "added" ? [] : fields, branch });
   }
 
-  /** What a row shows; the same object as long as nothing about it has changed. */
-  viewOf(id) {
-    if (!this.#views.has(id)) this.#views.set(id, this.#makeView(id));
-    return this.#views.get(id);
-  }
-
-  /** The record is shown anew; without an id all are. */
-  touch(id) {
-    if (id === undefined) this.#views.clear();
-    else this.#views.delete(id);
-    this.#pane.draw();
-  }
-
   /** Takes the records as they are now. */
   relist({ toTop = false } = {}) {
-    const { feed, filters, page } = this.#pane;
+    const { feed, filters, page, views } = this.#pane;
     this.#fresh.clear();
-    this.#gone.clear();
-    this.#views.clear();
+    views.clear();
     this.#orderChanged = false;
     const { records } = feed.live;
     const shown = filters.isOn ? records.filter((record) => filters.admits(record, page.branches)) : records;
@@ -104,24 +84,5 @@ export class Table {
     this.#empty.hidden = this.#shownIds.length > 0;
     const nothing = filters.isOn ? "Nothing like that. Change what you look for above." : `No ${collection.name} that this person may read.`;
     this.#empty.textContent = feed.loaded ? nothing : "Fetching the records";
-  }
-
-  #makeView(id) {
-    const pane = this.#pane;
-    const record = pane.feed.live.get(id) ?? this.#gone.get(id);
-    const recent = pane.feed.recent.get(id);
-    const word = pane.wordOf(id);
-    const isGone = this.#gone.has(id);
-    return {
-      record,
-      collection: pane.collection,
-      branch: pane.page.branches.get(record.branch_id)?.name ?? "All branches",
-      by: word || (recent?.by ?? ageOf(record.created_at, pane.client.now())),
-      byBranch: (!word && recent?.byBranch) || "",
-      needsReview: word === "Needs review",
-      writable: pane.mayWrite(record) && !isGone,
-      gone: isGone,
-      saving: word !== "",
-    };
   }
 }
