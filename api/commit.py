@@ -24,6 +24,8 @@ from core.queries import load
 
 BATCH_LIMIT = 256
 """Mutations in one transaction: above it a batch gains little and its neighbours wait longer."""
+PUSH_LANES = 2
+"""Transactions of pushes beside each other: while one waits for the disk, or for PostgreSQL, another one works."""
 QUEUE_LIMIT = 20_000
 """Mutations that wait; beyond it a write is refused rather than promised (I10)."""
 ATTEMPTS = 5
@@ -95,7 +97,7 @@ class _Lane:
 
 
 class Committer:
-    """Writes mutations in batches, one transaction at a time for single writes and one for pushes; `run()` is its task.
+    """Writes mutations in batches, beside each other: single writes, and pushes in PUSH_LANES. `run()` is its task.
 
     Guarantees: each mutation is answered for itself, whatever its neighbours do; mutations of one call, and of one
     record, keep their order; after a lost connection a batch is sent again, and takes effect once.
@@ -111,14 +113,15 @@ class Committer:
         self._pool = pool
         self._catalogue = catalogue
         self._on_commit = on_commit
-        self._single, self._pushed = _Lane(), _Lane()
+        self._single = _Lane()
+        self._pushed = [_Lane() for _ in range(PUSH_LANES)]
         self._wake = asyncio.Event()
         self.committed_at: float | None = None
 
     @property
     def waiting(self) -> int:
         """Mutations that no transaction has taken yet."""
-        return len(self._single.queue) + len(self._pushed.queue)
+        return sum(len(lane.queue) for lane in (self._single, *self._pushed))
 
     async def write(
         self,
@@ -146,15 +149,21 @@ class Committer:
             )
             for mutation in mutations
         ]
-        (self._single if len(pending) == 1 else self._pushed).add(pending)
+        self._lane(principal, len(pending)).add(pending)
         return list(await asyncio.gather(*(p.future for p in pending)))
 
     async def run(self) -> None:
         """Commit what comes, and wake the relay for each commit, until cancelled; then what waits is unavailable."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wake_relay())
-            for lane in (self._single, self._pushed):
+            for lane in (self._single, *self._pushed):
                 tasks.create_task(self._run(lane))
+
+    def _lane(self, principal: Principal, mutations: int) -> _Lane:
+        """A person's pushes go one way, so that they keep their order and a repeat finds its first time."""
+        if mutations == 1:
+            return self._single
+        return self._pushed[hash((principal.organization_id, principal.user_id)) % PUSH_LANES]
 
     async def _run(self, lane: _Lane) -> None:
         batch: list[_Pending] = []

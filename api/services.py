@@ -10,7 +10,7 @@ import asyncpg
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from api import metrics
-from api.commit import Committer
+from api.commit import PUSH_LANES, Committer
 from api.health import Health
 from api.limiting import Limiter, Limits
 from api.mail import MailSender, mail_sender
@@ -32,8 +32,8 @@ from core.tokens import Tokens
 REDIS_SECONDS = 2.0
 REDIS_CONNECTIONS = 32
 CLOSE_SECONDS = 3.0
-WRITING_CONNECTIONS = 3
-"""One commits single writes, one pushes, and one wakes the relay meanwhile."""
+WRITING_CONNECTIONS = 2 + PUSH_LANES
+"""One commits single writes, some pushes, and one wakes the relay meanwhile."""
 
 
 @dataclass(slots=True)

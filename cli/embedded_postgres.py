@@ -96,6 +96,9 @@ def initialise(placement: Placement, password: str) -> None:
         "--locale=C",
         "--locale-provider=builtin",
         "--builtin-locale=C.UTF-8",
+        # A new segment is written with zeroes and flushed by whoever needs it first, while all commits wait: 16 MB
+        # took 15 to 75 ms here, 4 MB a few.
+        "--wal-segsize=4",
         "--no-instructions",
     ]
     with tempfile.TemporaryFile() as password_file:
