@@ -74,7 +74,7 @@ export class Pane {
     const person = PEOPLE.find((each) => each.email === email);
     this.session = new Session(email, PASSWORD);
     this.client = connectAs(this.session);
-    this.client.on("state", (state) => this.#stateChanged(state));
+    this.client.on("state", (state, reason) => this.#stateChanged(state, reason));
     this.client.on("writes", () => this.#touch());
     this.client.on("refused", (entry) => this.#refused(entry));
     this.client.on("purge", () => this.say(`${person.label.split(" ")[0]} may not read all of this any more.`));
@@ -105,12 +105,13 @@ export class Pane {
     this.say("");
   }
 
-  #stateChanged(state) {
+  #stateChanged(state, reason) {
     if (state in SPOKEN && !this.#isPaused) this.#news.say(SPOKEN[state]);
     if (state === "live") {
       this.#markRights();
       this.#record.connected();
     }
+    if (state === "stopped") this.say(`${SPOKEN.stopped}: ${reason}.`);
     this.#touch();
   }
 

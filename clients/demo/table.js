@@ -80,9 +80,10 @@ export class Table {
     this.#flashes.clear();
     this.#freshButton.hidden = this.#fresh.size === 0;
     this.#freshButton.textContent = `${this.#fresh.size} new`;
-    const { feed, filters, collection } = this.#pane;
+    const { feed, filters, collection, client } = this.#pane;
     this.#empty.hidden = this.#shownIds.length > 0;
     const nothing = filters.isOn ? "Nothing like that. Change what you look for above." : `No ${collection.name} that this person may read.`;
-    this.#empty.textContent = feed.loaded ? nothing : "Fetching the records";
+    const missing = client.state === "stopped" ? "Nothing of this is kept on this device" : "Fetching the records";
+    this.#empty.textContent = feed.loaded ? nothing : missing;
   }
 }
