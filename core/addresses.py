@@ -35,14 +35,14 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
 
 
 def limit_key(address: str) -> str:
-    """Give what limits count an address by: itself, or the /64 of an IPv6 address, all of which one person has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+    """Give what limits count an address by: itself, or the /64 of an IPv6 address, all of which one person has.
+
+    A server that listens on `::` sees IPv4 addresses mapped into IPv6: they count as what they are, and not as one /64.
+    """
+    normal = _normal(address)
+    if normal is None or ":" not in normal:
+        return normal or address
+    return str(ipaddress.ip_network((normal, 64), strict=False))
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

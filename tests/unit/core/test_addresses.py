@@ -47,6 +47,11 @@ def test_limits_count_an_ipv6_network_as_one() -> None:
     assert limit_key("") == ""
 
 
+def test_limits_count_ipv4_clients_of_a_server_that_listens_on_ipv6_one_by_one() -> None:
+    assert limit_key("::ffff:198.51.100.1") == limit_key("198.51.100.1")
+    assert limit_key("::ffff:198.51.100.2") != limit_key("::ffff:198.51.100.1")
+
+
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         parse_networks(["proxy.example.com"])
