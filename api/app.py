@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
 from api.http_protocol import Protocol
-from api.middleware import BODY_LIMIT_BYTES, Rim
+from api.middleware import BODY_LIMIT_BYTES, Rim, Turnstile
 from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
 from api.routes import auth, invitations, passwords, portal, sealed, service, sessions
 from api.routes.changes import pull
@@ -74,14 +74,10 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
     app.state.services = services
     # The last one added is the outermost.
     app.add_middleware(Compression)
+    app.add_middleware(Turnstile, refusal=services.limiter.refusal)
     _allow_origins(app, services.settings)
     trusted = parse_networks(services.settings.trusted_proxies)
-    app.add_middleware(
-        Rim,
-        limit_bytes=body_limit_bytes,
-        trusted_proxies=trusted,
-        refusal=services.limiter.refusal,
-    )
+    app.add_middleware(Rim, limit_bytes=body_limit_bytes, trusted_proxies=trusted)
     add_handlers(app)
     _add_routes(app)
     return app

@@ -48,7 +48,7 @@ class Rim:
 
     A body over `limit_bytes` is refused before it is read where its length is announced, and as soon as it
     is passed where it is not; one that trickles in is given up. An exception nobody foresaw is logged with
-    an id and answered with that id and nothing else. `refusal` may turn a request away by its head.
+    an id and answered with that id and nothing else.
     """
 
     def __init__(
@@ -56,12 +56,10 @@ class Rim:
         app: ASGIApp,
         limit_bytes: int = BODY_LIMIT_BYTES,
         trusted_proxies: Sequence[Network] = (),
-        refusal: Callable[[Scope], ProblemError | None] = lambda scope: None,
     ) -> None:
         self._app = app
         self._limit = limit_bytes
         self._trusted = trusted_proxies
-        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -73,12 +71,7 @@ class Rim:
             see_through(scope, self._trusted)
         answer = _Answer(send, scope)
         try:
-            refused = self._refusal(scope)
-            if refused is not None:
-                metrics.count_problem(refused.code)
-                await answer.replace(problem_response(refused), scope, receive)
-            else:
-                await self._app(scope, self._limited(scope, receive), answer.send)
+            await self._app(scope, self._limited(scope, receive), answer.send)
         except ClientDisconnect:
             pass  # Nobody is left to be answered.
         except Exception as error:  # noqa: BLE001 - the boundary of a request
@@ -133,6 +126,26 @@ class Rim:
             f"expected at most {self._limit} bytes of body",
             headers={"connection": "close"},
         )
+
+
+class Turnstile:
+    """Turns away what `refusal` can tell from a request's head: nothing is read, and nothing decided.
+
+    It stands behind CORS, so that a page of another origin that is allowed can read why, and when to come again.
+    """
+
+    def __init__(self, app: ASGIApp, refusal: Callable[[Scope], ProblemError | None]) -> None:
+        self._app = app
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or let it through."""
+        refused = self._refusal(scope) if scope["type"] == "http" else None
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        metrics.count_problem(refused.code)
+        await problem_response(refused)(scope, receive, send)
 
 
 class _Answer:

@@ -61,9 +61,12 @@ async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(set
         # A flood is turned away by the head of the request, whatever is in its body; only signing in is.
         transport = httpx.ASGITransport(one.app, client=(source, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
-            flood = await client.post("/api/auth/login", content=b"no JSON")
+            page = {"origin": "http://localhost:3000"}
+            flood = await client.post("/api/auth/login", content=b"no JSON", headers=page)
             problem(flood, 429, "rate_exceeded")
             assert flood.headers["ratelimit"]
+            # A page that may ask may also read when to ask again.
+            assert flood.headers["access-control-allow-origin"] == page["origin"]
             assert (await client.get("/api/client-config")).status_code == 200
 
 
