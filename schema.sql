@@ -216,22 +216,38 @@ COMMENT ON TABLE security_events IS 'Who came in, who was refused, whose rights 
 
 -- A session that ends before its time is a change of its person's membership, and so travels through the log like any other
 -- change of rights: every gateway reads them again. A membership that has ended itself was such a change already.
-CREATE FUNCTION announce_ended_sessions() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-DECLARE v_ended record; v_before text := coalesce(current_setting('branchline.organization_id', true), '');
+CREATE FUNCTION announce_end_of_access(p_organization uuid, p_user uuid) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_before text := coalesce(current_setting('branchline.organization_id', true), '');
 BEGIN
-  FOR v_ended IN SELECT DISTINCT n.organization_id, n.user_id FROM new_rows n JOIN old_rows o USING (id)
-      WHERE o.revoked_at IS NULL AND n.revoked_at IS NOT NULL AND n.expires_at > now() ORDER BY 1, 2 LOOP
-    PERFORM set_config('branchline.organization_id', v_ended.organization_id::text, true);
-    UPDATE organization_members SET access_changed_at = clock_timestamp()
-      WHERE organization_id = v_ended.organization_id AND user_id = v_ended.user_id AND disabled_at IS NULL;
-    PERFORM set_config('branchline.organization_id', v_before, true);
-  END LOOP;
+  PERFORM set_config('branchline.organization_id', p_organization::text, true);
+  UPDATE organization_members SET access_changed_at = clock_timestamp()
+    WHERE organization_id = p_organization AND user_id = p_user AND disabled_at IS NULL;
+  PERFORM set_config('branchline.organization_id', v_before, true);
+END $$;
+CREATE FUNCTION announce_ended_sessions() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  PERFORM announce_end_of_access(organization_id, user_id) FROM (
+    SELECT DISTINCT n.organization_id, n.user_id FROM new_rows n JOIN old_rows o USING (id)
+    WHERE o.revoked_at IS NULL AND n.revoked_at IS NOT NULL AND n.expires_at > now() ORDER BY 1, 2) ended;
   RETURN NULL;
 END $$;
 CREATE TRIGGER announce_ended_sessions AFTER UPDATE ON sessions REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows
   FOR EACH STATEMENT EXECUTE FUNCTION announce_ended_sessions();
 
--- Who is disabled, or no longer a member, is logged out: a person everywhere, a member there only.
+-- As somebody in psql may end them. Where the person or the organisation goes with them, their memberships say so.
+CREATE FUNCTION announce_deleted_sessions() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  PERFORM announce_end_of_access(organization_id, user_id) FROM (
+    SELECT DISTINCT s.organization_id, s.user_id FROM old_rows s JOIN users u ON u.id = s.user_id
+    JOIN organizations o ON o.id = s.organization_id
+    WHERE s.revoked_at IS NULL AND s.expires_at > now() ORDER BY 1, 2) ended;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER announce_deleted_sessions AFTER DELETE ON sessions REFERENCING OLD TABLE AS old_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION announce_deleted_sessions();
+
+-- Who is disabled, or no longer a member, is logged out: a person everywhere, a member there only, and all of an organisation
+-- that closes.
 CREATE FUNCTION end_sessions_of_person() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
   UPDATE sessions SET revoked_at = now() WHERE user_id = NEW.id AND revoked_at IS NULL;
@@ -240,9 +256,20 @@ END $$;
 CREATE TRIGGER end_sessions AFTER UPDATE ON users FOR EACH ROW
   WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL) EXECUTE FUNCTION end_sessions_of_person();
 
+CREATE FUNCTION end_sessions_of_organization() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  UPDATE sessions SET revoked_at = now() WHERE organization_id = NEW.id AND revoked_at IS NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER end_sessions AFTER UPDATE ON organizations FOR EACH ROW
+  WHEN (OLD.closed_at IS NULL AND NEW.closed_at IS NOT NULL) EXECUTE FUNCTION end_sessions_of_organization();
+
+-- An invitation that somebody still holds from before would let them in again.
 CREATE FUNCTION end_sessions_of_member() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
   UPDATE sessions SET revoked_at = now() WHERE user_id = OLD.user_id AND organization_id = OLD.organization_id AND revoked_at IS NULL;
+  UPDATE invitations SET ended_at = now() WHERE organization_id = OLD.organization_id AND ended_at IS NULL
+    AND email = (SELECT email FROM users WHERE id = OLD.user_id);
   RETURN NULL;
 END $$;
 CREATE TRIGGER end_sessions AFTER UPDATE ON organization_members FOR EACH ROW

@@ -145,10 +145,20 @@ class Limiter:
         if self._logins is not None:
             await _admit(request, self._logins, limit_key(address_of(request)), 1)
 
+    def refuse_guesses(self, request: Request) -> None:
+        """Turn away whom `admit_login` has refused just now, before anything is read for them; nothing is counted."""
+        problem = self._login_refusal(request.scope)
+        if problem is not None:
+            raise problem
+
     def refusal(self, scope: Scope) -> ProblemError | None:
         """The refusal of a sign-in that can be told from its head: before its body is read and anything is decided."""
+        is_login = scope["path"] == LOGIN_PATH and scope["method"] == "POST"
+        return self._login_refusal(scope) if is_login else None
+
+    def _login_refusal(self, scope: Scope) -> ProblemError | None:
         client = scope.get("client")
-        if self._logins is None or client is None or scope["path"] != LOGIN_PATH or scope["method"] != "POST":
+        if self._logins is None or client is None:
             return None
         verdict = self._logins.refused(limit_key(client[0]))
         return None if verdict is None else _count(scope, self._logins, verdict)

@@ -24,6 +24,7 @@ from core.principal import Principal, Role
 from core.queries import load
 
 RESET_SECONDS = 3600
+RESET_SPACING_SECONDS = 60
 MINIMUM_PASSWORD_LENGTH = 10
 PREFERENCES_BYTES = 16 * 1024
 INVITATION_SECONDS = 7 * 24 * 3600
@@ -93,12 +94,19 @@ class People:
             )
 
     async def send_reset(self, email: str, address: str) -> None:
-        """Mail a way back to whoever has this address; nothing happens if nobody has. Raises MailError."""
+        """Mail a way back to whoever has this address; nothing happens if nobody has, or one was mailed a minute ago.
+
+        Raises MailError.
+        """
         user = await self._pool.fetchrow(_queries.fetch_user, email.strip().lower())
         if user is None or user["disabled"]:
             return
         token = secrets.token_urlsafe(_RANDOM_BYTES)
-        await self._pool.execute(_queries.keep_reset, _hash(token), user["id"], RESET_SECONDS)
+        kept = await self._pool.fetchval(
+            _queries.keep_reset, _hash(token), user["id"], RESET_SECONDS, RESET_SPACING_SECONDS
+        )
+        if kept is None:
+            return
         await audit.note(
             self._pool,
             str(user["last_organization_id"] or _NO_ORGANIZATION),

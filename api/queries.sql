@@ -8,12 +8,13 @@ SELECT o.id, o.slug, o.name FROM organization_members m JOIN organizations o ON 
 WHERE m.user_id = $1 AND m.disabled_at IS NULL AND o.closed_at IS NULL ORDER BY o.name, o.id;
 
 -- name: start_session
--- A new login, which becomes the person's default organisation; those that ended a month ago are forgotten.
+-- A new login, which becomes the person's default organisation, and its end: when it was not used for $7 seconds, and after
+-- $8 seconds at the latest (0: no such end). Those that ended a month ago are forgotten.
 WITH session AS (
   INSERT INTO sessions (id, user_id, organization_id, refresh_token_hash, user_agent, address, expires_at)
-  VALUES ($1, $2, $3, $4, $5, $6, now() + $7 * interval '1 second')),
+  VALUES ($1, $2, $3, $4, $5, $6, now() + least($7::bigint, nullif($8::bigint, 0)) * interval '1 second') RETURNING expires_at),
 forgotten AS (DELETE FROM sessions WHERE user_id = $2 AND coalesce(revoked_at, expires_at) < now() - interval '30 days')
-UPDATE users SET last_organization_id = $3 WHERE id = $2;
+UPDATE users SET last_organization_id = $3 WHERE id = $2 RETURNING (SELECT expires_at FROM session);
 
 -- name: end_oldest_sessions
 -- Ends a person's logins in an organisation but for the $3 that were used last.
@@ -28,7 +29,7 @@ UPDATE sessions SET previous_refresh_token_hash = refresh_token_hash, refresh_to
   address = coalesce($6, address), expires_at = least(now() + $4 * interval '1 second',
     CASE WHEN $5::bigint = 0 THEN 'infinity' ELSE created_at + $5::bigint * interval '1 second' END)
 WHERE id = $1 AND refresh_token_hash = $2 AND revoked_at IS NULL AND expires_at > now()
-RETURNING user_id, organization_id;
+RETURNING user_id, organization_id, expires_at;
 
 -- name: fetch_sessions
 -- A person's logins that are in force, in all their organisations, the one used last first.
@@ -98,9 +99,12 @@ WITH closed AS (DELETE FROM password_resets WHERE user_id = $1)
 UPDATE users SET password_hash = $2 WHERE id = $1;
 
 -- name: keep_reset
--- Opens a way back for somebody who has forgotten their password; one that was open is closed.
-INSERT INTO password_resets (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')
-ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, expires_at = excluded.expires_at;
+-- Opens a way back for somebody who has forgotten their password; one that was open is closed. No row if that was opened less
+-- than $4 seconds ago: nobody fills another's mailbox.
+INSERT INTO password_resets AS r (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3::bigint * interval '1 second')
+ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, expires_at = excluded.expires_at
+  WHERE r.expires_at <= now() + ($3::bigint - $4::bigint) * interval '1 second'
+RETURNING user_id;
 
 -- name: take_reset
 -- Goes through a way back, once; the person, if it was open and they are in force.
@@ -131,7 +135,8 @@ FROM invitations i JOIN organizations o ON o.id = i.organization_id AND o.closed
 WHERE i.organization_id = $1 AND i.token_hash = $2 AND i.ended_at IS NULL AND i.expires_at > now();
 
 -- name: accept_invitation
--- Uses an invitation up and makes the person ($3) a member as it says; no row if somebody was faster.
+-- Uses an invitation up and makes the person ($3) a member as it says; no row if somebody was faster, or it would make an
+-- owner less: that is for owners to do.
 WITH used AS (
   UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > now()
   RETURNING organization_id, role, reads, branch_ids)
@@ -139,6 +144,7 @@ INSERT INTO organization_members AS m (organization_id, user_id, role, reads, br
 SELECT organization_id, $3, role, reads, branch_ids FROM used
 ON CONFLICT (organization_id, user_id) DO UPDATE SET role = excluded.role, reads = excluded.reads,
   branch_ids = excluded.branch_ids, disabled_at = NULL
+  WHERE m.role <> 'owner' OR m.disabled_at IS NOT NULL OR excluded.role = 'owner'
 RETURNING m.id;
 
 -- name: create_user
@@ -159,8 +165,11 @@ UPDATE users SET preferences = $2::jsonb WHERE id = $1 RETURNING preferences::te
 
 -- name: merge_preferences
 -- Changes some of a person's preferences, by name; null takes one away. Refused where they would be larger than $3 bytes.
-UPDATE users SET preferences = jsonb_strip_nulls(preferences || $2::jsonb)
-WHERE id = $1 AND octet_length((preferences || $2::jsonb)::text) <= $3 RETURNING preferences::text;
+WITH merged AS (
+  SELECT u.id, (u.preferences || $2::jsonb) - ARRAY(SELECT key FROM jsonb_each($2::jsonb) WHERE value = 'null') AS preferences
+  FROM users u WHERE u.id = $1 FOR NO KEY UPDATE)
+UPDATE users u SET preferences = m.preferences FROM merged m
+WHERE u.id = m.id AND octet_length(m.preferences::text) <= $3 RETURNING u.preferences::text;
 
 -- name: fetch_sealed
 -- What is sealed of a client ($2), or, where that is null, of an outside system by the name $3.

@@ -10,7 +10,9 @@ import binascii
 import hashlib
 import hmac
 import secrets
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -96,7 +98,7 @@ class Sessions:
         refresh_token = self._make_refresh_token(session_id)
         async with scoped(self._pool, _NO_ORGANIZATION, user_id=user_id) as connection:
             organization_id = await _choose(connection, user, organization)
-            await connection.execute(
+            expires_at = await connection.fetchval(
                 _queries.start_session,
                 session_id,
                 user_id,
@@ -105,6 +107,7 @@ class Sessions:
                 (user_agent or "")[:_USER_AGENT_LENGTH] or None,
                 address or None,
                 self._lifetime.idle_seconds,
+                self._lifetime.seconds,
             )
             await connection.execute(_queries.enter_organization, organization_id)
             await audit.note_in(
@@ -119,7 +122,7 @@ class Sessions:
                 await connection.execute(
                     _queries.end_oldest_sessions, user_id, organization_id, self._lifetime.per_user
                 )
-        return self._grant(user_id, organization_id, session_id, refresh_token)
+        return self._grant(user_id, organization_id, session_id, refresh_token, expires_at)
 
     async def refresh(self, refresh_token: str, address: str) -> Granted:
         """Take a refresh token for a new pair. Raises RefreshRefusedError, RefreshReusedError."""
@@ -140,7 +143,7 @@ class Sessions:
                 await connection.execute(_queries.enter_organization, organization_id)
                 if await fetch_principal(connection, organization_id, user_id, session_id) is None:
                     raise RefreshRefusedError
-                return self._grant(user_id, organization_id, session_id, following)
+                return self._grant(user_id, organization_id, session_id, following, row["expires_at"])
             # A genuine token that is not the session's current one was used before.
             if not await self._end(connection, session_id, "refresh_reused", address):
                 raise RefreshRefusedError
@@ -212,12 +215,14 @@ class Sessions:
             reason=reason,
         )
 
-    def _grant(self, user_id: str, organization_id: str, session_id: str, refresh_token: str) -> Granted:
-        return Granted(
-            self._tokens.issue(user_id, organization_id, session_id),
-            refresh_token,
-            self._tokens.lifetime_seconds,
-        )
+    def _grant(
+        self, user_id: str, organization_id: str, session_id: str, refresh_token: str, expires_at: datetime
+    ) -> Granted:
+        # A socket lives as long as its token: one that outlived the session would keep it open.
+        left = int(expires_at.timestamp() - time.time())
+        lifetime_seconds = max(0, min(self._tokens.lifetime_seconds, left))
+        token = self._tokens.issue(user_id, organization_id, session_id, lifetime_seconds=lifetime_seconds)
+        return Granted(token, refresh_token, lifetime_seconds)
 
     def _make_refresh_token(self, session_id: str) -> str:
         body = UUID(session_id).bytes + secrets.token_bytes(_RANDOM_BYTES)

@@ -81,9 +81,12 @@ class Tokens:
             self._verified.clear()
         self.keys = keys
 
-    def issue(self, user_id: str, organization_id: str, session_id: str) -> str:
-        """Give a token that is good for `lifetime_seconds` from now."""
+    def issue(
+        self, user_id: str, organization_id: str, session_id: str, *, lifetime_seconds: int | None = None
+    ) -> str:
+        """Give a token that is good for `lifetime_seconds` from now, by default for this object's."""
         now = int(time.time())
+        lifetime = self.lifetime_seconds if lifetime_seconds is None else lifetime_seconds
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -92,7 +95,7 @@ class Tokens:
             "org": organization_id,
             "sid": session_id,
             "iat": now,
-            "exp": now + self.lifetime_seconds,
+            "exp": now + lifetime,
         }
         keys = self.keys
         assert keys.signing is not None, "public keys sign nothing"

@@ -101,8 +101,8 @@ async def portal(request: Request, response: Response) -> Portal:
     services = services_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     ids = _ids_of(token.strip()) if scheme.lower() == "bearer" else None
+    services.limiter.refuse_guesses(request)
     if ids is None:
-        # Only guesses are counted: a genuine token is no attempt to find one.
         await services.limiter.admit_login(request)
         raise ProblemError("not_authenticated", "expected the header Authorization: Bearer portal_…")
     organization_id, identifier = ids
@@ -111,6 +111,8 @@ async def portal(request: Request, response: Response) -> Portal:
         contact = await connection.fetchval(_queries.use_portal_access, organization_id, identifier, digest)
         found = contact and await connection.fetchval(_queries.fetch_portal, organization_id, contact)
     if not found:
+        # Only guesses are counted: a token that is in force is no attempt to find one.
+        await services.limiter.admit_login(request)
         raise ProblemError("session_ended", "the portal token is not in force")
     response.headers["cache-control"] = "no-store"
     return Portal.model_validate_json(found)

@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from api.app import create_app
 from api.routes.portal import PREFIX
+from api.services import open_services
 from cli.rotate_keys import rotate
 from core.lifecycle import StartupError
 from core.sealing import SealError, Seals, parse_keys, place_of
@@ -183,6 +185,30 @@ async def test_a_contact_sees_their_own_records_and_can_do_nothing(
         assert refused.status_code == 401, text
     assert (await ana.delete(f"/api/contacts/{mine['id']}/portal-access")).status_code == 204
     problem(await visitor.get("/api/portal", headers=headers), 401, "session_ended")
+
+
+async def test_guesses_at_a_portal_token_are_counted_and_visits_are_not(
+    settings: Settings, tenant: Tenant
+) -> None:
+    changed = settings.model_copy(update={"logins_per_minute_per_address": 3})
+    async with open_services(changed) as services:
+        api = Api(create_app(services), services, changed, [])
+        ana = api.client(tenant)
+        contact = await create(ana, "contacts", last_name="Silva")
+        token = (await ana.post(f"/api/contacts/{contact['id']}/portal-access")).json()["token"]
+
+        async def visit(text: str, source: str) -> int:
+            transport = httpx.ASGITransport(api.app, client=(source, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+                headers = {"authorization": f"Bearer {text}"}
+                return (await client.get("/api/portal", headers=headers)).status_code
+
+        stranger, regular = (f"198.19.{secrets.randbelow(256)}.{secrets.randbelow(256)}" for _ in range(2))
+        # They look like tokens of the portal, and name one that there is.
+        guesses = [token[:-8] + secrets.token_urlsafe(6) for _ in range(4)]
+        assert [await visit(guess, stranger) for guess in guesses] == [401, 401, 401, 429]
+        assert [await visit(token, regular) for _ in range(5)] == [200] * 5
+        await ana.aclose()
 
 
 async def test_who_may_give_a_contact_access(

@@ -75,6 +75,27 @@ async def test_a_session_ends_some_time_after_the_login_however_often_it_is_refr
         await sessions.refresh(granted.refresh_token, "")
 
 
+@pytest.mark.parametrize("lifetime", [Lifetime(idle_seconds=300), Lifetime(seconds=300)])
+async def test_no_token_is_good_for_longer_than_its_session(
+    api: Api,
+    owner: Connection,
+    email: str,  # noqa: F811
+    lifetime: Lifetime,
+) -> None:
+    services = api.services
+    passwords = Passwords()
+    sessions = Sessions(services.pool, services.tokens, passwords, lifetime)
+    granted = await sessions.login(email, "correct horse", None, None, "")
+    passwords.close()
+    for each in (granted, await sessions.refresh(granted.refresh_token, "")):
+        claims = services.tokens.verify(each.access_token)
+        ends_at = await owner.fetchval(
+            "SELECT extract(epoch FROM expires_at)::float FROM sessions WHERE id = $1", claims.session_id
+        )
+        assert claims.expires_at <= ends_at
+        assert 200 < each.expires_in <= 300
+
+
 async def test_of_too_many_logins_those_used_least_lately_end(
     api: Api,
     tenant: Tenant,

@@ -183,6 +183,26 @@ async def test_a_session_that_ends_closes_its_sockets_and_no_others(
         assert not other.closed
 
 
+@pytest.mark.parametrize(
+    ("statement", "is_purged"),
+    [
+        ("DELETE FROM sessions WHERE user_id = $1 AND organization_id = $2", False),
+        ("UPDATE organizations SET closed_at = now() WHERE id = $2 AND $1::uuid IS NOT NULL", True),
+    ],
+)
+async def test_sessions_that_somebody_deletes_and_those_of_a_closed_organisation_end_too(
+    gateway: RunningGateway, owner: Connection, tenant: Tenant, statement: str, is_purged: bool
+) -> None:
+    """Whoever ends access, and however: in psql too."""
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as ben:
+        await follow(ben, "leads")
+        await owner.execute(statement, tenant.people["ben"], tenant.id)
+        await gateway.relay.publish(tenant)
+        assert await ben.wait_closed() == 4504
+        assert ("purge" in {message["type"] for message in ben.messages}) == is_purged
+
+
 async def test_who_has_no_membership_or_session_is_not_let_in(
     gateway: RunningGateway, owner: Connection, tenant: Tenant
 ) -> None:
