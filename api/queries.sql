@@ -70,7 +70,7 @@ WHERE e.organization_id = $1 AND ($2::uuid IS NULL OR e.id < $2) ORDER BY e.id D
 -- name: fetch_history
 -- A record's versions, newest first, below a version ($4) where it is given, of branches ($5) that may be read; null: all.
 SELECT x.version, x.operation::text AS operation, x.clock, x.changed, x.record::text AS record, x.actor_id, u.name AS actor_name,
-  x.mutation_id
+  m.branch_ids[1] AS actor_branch, x.mutation_id
 FROM (
   SELECT version, operation, clock, changed, record, actor_id, mutation_id FROM changes
   WHERE organization_id = $1 AND collection = $2 AND record_id = $3 AND ($4::bigint IS NULL OR version < $4)
@@ -78,6 +78,7 @@ FROM (
   SELECT version, operation, clock, changed, record, actor_id, mutation_id FROM history
   WHERE organization_id = $1 AND collection = $2 AND record_id = $3 AND ($4::bigint IS NULL OR version < $4)) x
 LEFT JOIN users u ON u.id = x.actor_id
+LEFT JOIN organization_members m ON m.organization_id = $1 AND m.user_id = x.actor_id AND cardinality(m.branch_ids) = 1
 WHERE $5::uuid[] IS NULL OR x.record ->> 'branch_id' IS NULL OR (x.record ->> 'branch_id')::uuid = ANY ($5)
 ORDER BY x.version DESC LIMIT $6;
 

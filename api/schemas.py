@@ -132,7 +132,11 @@ def _version_schema(record: Schema) -> Schema:
             "clock": {"type": "string"},
             "actor": {
                 "type": ["object", "null"],
-                "properties": {"user_id": UUID, "name": {"type": ["string", "null"]}},
+                "properties": {
+                    "user_id": UUID,
+                    "name": {"type": ["string", "null"]},
+                    "branch_id": {**UUID, "type": ["string", "null"]},
+                },
             },
             "mutation_id": {"type": ["string", "null"], "format": "uuid"},
             "changed": {"type": "array", "items": {"type": "string"}},

@@ -166,14 +166,20 @@ def _entry(row: asyncpg.Record, shown: frozenset[str]) -> bytes:
             "operation": row["operation"],
             "at": at.replace("+00:00", "Z"),
             "clock": row["clock"],
-            "actor": None
-            if row["actor_id"] is None
-            else {"user_id": str(row["actor_id"]), "name": row["actor_name"]},
+            "actor": _actor(row),
             "mutation_id": None if row["mutation_id"] is None else str(row["mutation_id"]),
             "changed": [name for name in row["changed"] if name in shown],
             "record": None if record is None else orjson.Fragment(record),
         }
     )
+
+
+def _actor(row: asyncpg.Record) -> dict[str, Any] | None:
+    """Who it was, as in a change: `branch_id` for those who write to exactly one branch."""
+    if row["actor_id"] is None:
+        return None
+    branch_id = None if row["actor_branch"] is None else str(row["actor_branch"])
+    return {"user_id": str(row["actor_id"]), "name": row["actor_name"], "branch_id": branch_id}
 
 
 def _below(text: str | None, services: Services, organization_id: str, digest: str) -> int | None:

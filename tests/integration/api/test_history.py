@@ -34,6 +34,8 @@ async def test_history_has_every_version_newest_first_whoever_wrote_it(
     assert [each["operation"] for each in found] == ["update", "update", "insert"]
     assert [sorted(each["changed"]) for each in found] == [["name"], ["phone", "status"], []]
     assert [each["actor"] and each["actor"]["name"] for each in found] == [None, "Ana", "Ben"]
+    branches = [each["actor"] and each["actor"]["branch_id"] for each in found]
+    assert branches == [None, None, tenant.branches["north"]]  # Ana writes to all
     assert [each["record"]["name"] for each in found] == ["Ada L.", "Ada", "Ada"]
     assert found[2]["record"] == record
 
