@@ -7,7 +7,7 @@
 
 import { fieldWords } from "./collections.js";
 import { flash } from "./flash.js";
-import { fill, isEditable, makeInput, putOf, readOf, textOf } from "./inputs.js";
+import { fill, makeInput, putOf, readOf, textOf } from "./inputs.js";
 import { isOpen } from "./list.js";
 import { capitalised } from "./words.js";
 
@@ -19,7 +19,7 @@ export class Field {
 
   #spec;
   #owner;
-  #input = null; // none where nobody edits
+  #input;
   #value; // what the input was filled with
   #now; // what the record has
   #author = ""; // who changed it last
@@ -39,18 +39,17 @@ export class Field {
     this.label = capitalised(fieldWords(spec.name));
     this.#$("label").textContent = this.label;
     Object.assign(this.element.dataset, { kind: spec.kind, field: spec.name });
-    if (isEditable(spec)) this.#setUp(makeInput(spec));
+    this.#setUp(makeInput(spec));
   }
 
-  /** Brings it up to date: `{value, context, isWritable, word, by, byBranch, editors}`. */
+  /** Brings it up to date: `{value, isWritable, word, by, byBranch, editors}`. */
   show({ value, isWritable, word, by, byBranch, editors }) {
     this.#now = value ?? null;
     if (by) this.#author = by;
-    const isInput = isWritable && this.#input !== null;
     const read = this.#$(".read");
-    read.hidden = isInput;
-    if (this.#input) this.#input.hidden = !isInput;
-    if (!isInput) setText(read, this.#inWords(this.#now));
+    read.hidden = isWritable;
+    this.#input.hidden = !isWritable;
+    if (!isWritable) setText(read, this.#inWords(this.#now));
     else if (this.#value === undefined || (!this.#isHeld && this.#isBehind)) this.#fill(this.#now);
     setText(this.#$(".word"), word || by);
     this.#$(".word").dataset.branch = word ? "" : byBranch;
@@ -74,7 +73,7 @@ export class Field {
   }
 
   get #isInput() {
-    return this.#input?.hidden === false;
+    return !this.#input.hidden;
   }
 
   get #isDirty() {
@@ -177,7 +176,7 @@ export class Field {
     const [words, actions] = this.#isInput ? this.#lineOf() : ["", []];
     const line = this.#$(".below");
     line.classList.toggle("bad", this.#isWrong);
-    this.#input?.setAttribute("aria-invalid", this.#isWrong);
+    this.#input.setAttribute("aria-invalid", this.#isWrong);
     if (line.dataset.words === words) return;
     line.dataset.words = words;
     const said = Object.assign(document.createElement("span"), { textContent: words, title: words });

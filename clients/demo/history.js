@@ -80,6 +80,8 @@ export class History {
 
   /** Brings it up to date; `record` is how it is now, undefined if it is gone. */
   draw(record) {
+    const { client, page } = this.#pane;
+    if (!client.principal || page.branches.size === 0) return; // nobody could be named
     const isWritable = record !== undefined && this.#pane.mayWrite(record);
     const shown = this.#cursor ? this.#versions.slice(0, -1) : this.#versions; // what the last one changed is not known yet
     let next = null;
@@ -189,16 +191,18 @@ export class History {
   #makeLine(name, before, record, puts) {
     const field = this.#collection.fields.find((each) => each.name === name);
     const line = document.createElement("li");
+    const values = document.createElement("p");
     const label = capitalised(fieldWords(name));
     line.append(part("b", label));
     if (!field) return line;
     const [was, is] = [before.record, record].map((each) => textOf(field, each[name], this.#pane.contextOf(each)));
-    line.append(part("s", was), part("i", "→"), part("span", is));
+    const isNothing = before.record[name] === null;
+    values.append(part(isNothing ? "span" : "s", was), part("i", "→"), part("span", is));
     const button = part("button", "Put back");
     button.type = "button";
     button.setAttribute("aria-label", `Put back ${label}: ${was}`);
     button.addEventListener("click", () => void this.#restore({ version: before.version, fields: [name] }));
-    line.append(button);
+    line.append(values, button);
     puts.push({ button, field: name, value: before.record[name] });
     return line;
   }

@@ -26,7 +26,7 @@ const KINDS = {
   },
   money: {
     text: (value, _, { currency }) => new Intl.NumberFormat("en", { ...exact, currency }).format(value),
-    put: (value) => String(Number(value)),
+    put: (value) => String(value).replace(/\.00$/, ""),
     read: (text) => text || null, // a decimal number stays text, which is exact
     attributes: { type: "number", min: 0, step: 0.01 },
   },
@@ -46,7 +46,7 @@ const KINDS = {
   branch: { text: (value, _, { branches }) => branches.get(value)?.name ?? "Another branch" },
 };
 
-/** Whether people edit it; a record's branch stays as it is. */
+/** Whether people edit it; a record's branch stays as it is, and is named beside its title. */
 export const isEditable = ({ kind }) => "read" in KINDS[kind];
 
 /** The value in words: `—` for nothing. `context` is `{branches, currency}`. */

@@ -2,6 +2,7 @@
 
 import { Field } from "./field.js";
 import { History } from "./history.js";
+import { isEditable } from "./inputs.js";
 
 const RECENT_MS = 6_000;
 
@@ -59,7 +60,7 @@ export class RecordPage {
   begin() {
     const { client } = this.#pane;
     if (!this.isOpen || !client) return;
-    this.#fields = new Map(this.#collection.fields.map((spec) => [spec.name, new Field(spec, this.#ownerOf(client))]));
+    this.#fields = new Map(this.#collection.fields.filter(isEditable).map((spec) => [spec.name, new Field(spec, this.#ownerOf(client))]));
     this.#$(".fields").replaceChildren(...[...this.#fields.values()].map(({ element }) => element));
     this.#$(".back").lastElementChild.textContent = this.#collection.title;
     this.#$(".body").scrollTop = 0;
@@ -134,6 +135,8 @@ export class RecordPage {
     const isDeleted = !record && this.#last !== null;
     this.#$("h2").textContent = this.#last?.name ?? "";
     this.#$(".overall").textContent = record ? pane.wordOf(this.id) || "Saved" : "";
+    this.#$(".branch-name").textContent = this.#last ? (pane.page.branches.get(this.#last.branch_id)?.name ?? "All branches") : "";
+    this.#$(".branch-name").dataset.branch = pane.page.branches.get(this.#last?.branch_id)?.slug ?? "all";
     let note = "";
     if (isDeleted) note = `${this.#deletedBy || this.#history.deletedBy || "Somebody"} deleted this ${one}.`;
     else if (record && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);
