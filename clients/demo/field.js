@@ -61,7 +61,8 @@ export class Field {
 
   /** Somebody else has changed it. */
   flash(branch) {
-    flash(this.#isInput ? this.#input : this.#$(".read"), branch);
+    const place = this.#isInput ? ".below" : ".read"; // what is held has not changed: its line says what has
+    flash(this.#isInput && !this.#isHeld ? this.#input : this.#$(place), branch);
   }
 
   /** Puts back what was typed at another time, unless there is something newer. */

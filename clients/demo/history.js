@@ -15,6 +15,7 @@ export class History {
   #id = "";
   #versions = []; // newest first, as the API has them
   #items = new Map(); // version → its element
+  #newest = 0; // the newest version that is known of
   #cursor = null; // of the page of older ones
   #isAsking = false;
   #isStale = false; // asked again while asking
@@ -46,6 +47,7 @@ export class History {
     this.#waiting = [];
     this.#items.clear();
     this.#cursor = null;
+    this.#newest = 0;
     this.#isAsking = this.#isStale = false;
     this.#problem = "";
     this.#$("ol").replaceChildren();
@@ -70,6 +72,13 @@ export class History {
   /** Makes a deleted record as it last was. */
   bringBack() {
     void this.#restore({ version: this.#versions.find(({ record }) => record !== null)?.version });
+  }
+
+  /** A change of the record has come; of several topics it may come several times. */
+  changed({ version }) {
+    if (version <= this.#newest) return;
+    this.#newest = version;
+    this.refresh();
   }
 
   /** There may be newer versions. */

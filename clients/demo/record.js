@@ -15,6 +15,7 @@ export class RecordPage {
   #fields = new Map(); // name → Field
   #people = null;
   #endEditing = () => {};
+  #stop = () => {};
   #drafts = null; // by field, until they are offered
   #recent = new Map(); // field → {by, byBranch}: what has lately become of it
   #flashes = new Map(); // field → branch, for the next frame
@@ -68,6 +69,7 @@ export class RecordPage {
     this.#people.on(() => this.#pane.draw());
     this.#people.announce({ looks: true });
     this.#history.show(this.#collection, this.id);
+    this.#stop = client.on("change", (change) => change.id === this.id && this.#history.changed(change));
     const id = this.id;
     void client.offline.drafts.get(this.#collection.name, id).then((drafts) => {
       if (client !== this.#pane.client || id !== this.id) return;
@@ -78,6 +80,7 @@ export class RecordPage {
 
   /** Nobody looks at it any more. */
   end() {
+    this.#stop();
     this.#people?.close();
     this.#people = null;
     this.#drafts = null;
@@ -94,7 +97,6 @@ export class RecordPage {
     if (kind === "removed") this.#deletedBy = by;
     if (kind === "removed" && change?.operation === "leave") this.#last = null; // it is not theirs to see any more
     if (!mine && kind === "changed") for (const field of fields) this.#changed(field, by, branch);
-    if (change) this.#history.refresh();
   }
 
   /** The connection is back: what could not be fetched may be now. */
