@@ -236,3 +236,16 @@ def catch_up(
 
     with open_stack(url) as stack:
         return benchmark.run(stack, changes=changes, records=records, repeats=repeats)
+
+
+@app.command()
+def page(
+    updates: Annotated[int, typer.Option(min=20, help="Changes that somebody else makes.")] = 200,
+    loads: Annotated[int, typer.Option(min=1, help="First visits; the median counts.")] = 5,
+) -> int:
+    """The browser client in Chromium: its size, a first load with 10,000 records, an update, commit to screen (P12)."""
+    from benchmarks import page as benchmark
+    from benchmarks.harness.stack import run_stack
+
+    with run_stack(demo=True) as stack:
+        return benchmark.run(stack, updates=updates, loads=loads)

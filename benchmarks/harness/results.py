@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.harness.latencies import Histogram
 
-TARGETS = tuple(f"P{number}" for number in range(1, 12))
+TARGETS = tuple(f"P{number}" for number in range(1, 13))
 _LOG_LINE = re.compile(r"^Tag=(?P<tag>.*),[\d.]+,[\d.]+,[\d.]+,(?P<encoded>[^,]+)$")
 _TARGET = re.compile(r"^(P\d+)\b")
 
@@ -44,7 +44,7 @@ def latest(results: list[Result]) -> list[Result]:
 
 
 def target_of(verdict: Mapping[str, Any]) -> str | None:
-    """P1 to P11, or None where a verdict is about something else."""
+    """P1 to P12, or None where a verdict is about something else."""
     found = _TARGET.match(verdict["target"])
     return found.group(1) if found else None
 

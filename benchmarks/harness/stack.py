@@ -57,8 +57,9 @@ def run_stack(
     home: Path | None = None,
     settings: Mapping[str, str] | None = None,
     lift: bool = True,
+    demo: bool = False,
 ) -> Iterator[Stack]:
-    """Start `branchline up --no-demo` on free ports and stop it at the end.
+    """Start `branchline up` on free ports, with the demo data if `demo`, and stop it at the end.
 
     Without `home` it gets a folder of its own, which is removed. Raises StartupError with what it said if it is not
     ready in time.
@@ -70,7 +71,8 @@ def run_stack(
     lifted = LIFTED if lift else ()
     environment = _environment({**dict.fromkeys(lifted, "0"), **(settings or {})})
     api_port = pick_free(HOST)
-    command = [sys.executable, "-m", "cli.main", "up", "--no-demo", f"--home={place.path}"]
+    command = [sys.executable, "-m", "cli.main", "up", f"--home={place.path}"]
+    command += [] if demo else ["--no-demo"]
     command += [f"--gateways={gateways}", f"--api-port={api_port}"]
     command += [f"--gateway-port={_free_run(gateways + 1, taken=api_port)}"]
     begun = time.monotonic()
