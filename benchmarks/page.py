@@ -1,6 +1,7 @@
 """The browser client and the demo page in Chromium: size, first load, the work of an update, commit to screen."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -67,7 +68,11 @@ WATCH_AMOUNTS = """() => {
       const amounts = mutations.map(({ target }) => target).filter(({ className }) => className === "amount");
       port1.onmessage = () => {
         port1.close();
-        for (const { textContent } of amounts) drawn.push([place, Number(textContent.replace(/\\D/g, "")), Date.now()]);
+        for (const { textContent } of amounts) {
+          const value = Number(textContent.replace(/\\D/g, ""));
+          drawn.push([place, value, Date.now()]);
+          performance.mark(`drawn ${value}`);
+        }
       };
       port2.postMessage(null);
     }).observe(pane.querySelector(".list"), { childList: true, subtree: true });
@@ -172,24 +177,39 @@ async def _judge_loads(report: Report, stack: Stack, browser: Browser, loads: in
 
 
 async def _judge_work(report: Report, stack: Stack, browser: Browser, updates: int) -> None:
-    """What an update costs the main thread of a page with one pane, until the next one comes."""
+    """What an update costs the main thread of a page with one pane, from its being written to its being painted."""
     page = await _open(stack, browser, "&only=left")
+    await page.evaluate(WATCH_AMOUNTS)
     await _write(stack, page, WARM_UP, FIRST_VALUE)
     await browser.start_tracing(page=page, categories=CATEGORIES)
-    written = await _write(stack, page, updates, FIRST_VALUE + WARM_UP)
+    first = FIRST_VALUE + WARM_UP
+    written = await _write(stack, page, updates, first)
+    await _wait_drawn(page, first, updates)
     trace = json.loads(await browser.stop_tracing())
     await page.context.close()
-    work = work_ms(trace["traceEvents"], written.begun_us)
-    histogram = _histogram(work)
-    report.runs["update"] = {"main_thread_ms": histogram.summary(), "invalid": []}
-    report.histograms["update/main thread"] = histogram
-    report.say(f"  work of an update in {RECORDS:,} records  {histogram}")
-    p95 = histogram.percentile_ms(95)
+    begun = {f"drawn {first + number}": us for number, us in enumerate(written.begun_us)}
+    work = work_ms(trace["traceEvents"], begun)
+    clock, cpu = (_histogram([each[place] for each in work]) for place in (0, 1))
+    invalid = [] if len(work) == updates else [f"{len(work)} of {updates} updates are in the trace"]
+    report.runs["update"] = {"clock_ms": clock.summary(), "cpu_ms": cpu.summary(), "invalid": invalid}
+    report.histograms |= {"update/clock": clock, "update/cpu": cpu}
+    report.invalid += [f"update: {fault}" for fault in invalid]
+    report.say(f"  work of an update in {RECORDS:,} records, by the clock  {clock}")
+    report.say(f"  the same in CPU                                 {cpu}")
+    p95 = clock.percentile_ms(95)
     report.judge(
         "P12, an update",
-        None if not work else p95 <= UPDATE_MS,
-        f"{p95:.1f} ms of the page's main thread, p95 of {len(work)}, from a trace (at most {UPDATE_MS:g})",
+        None if invalid else p95 <= UPDATE_MS,
+        f"{p95:.1f} ms of the page's main thread by the clock, {cpu.percentile_ms(95):.1f} ms of CPU, "
+        f"p95 of {len(work)}, from a trace (at most {UPDATE_MS:g})",
     )
+
+
+async def _wait_drawn(page: Page, first: int, count: int) -> None:
+    """Until so many amounts were drawn. What is missing in the end is counted by who asks."""
+    condition = "([first, count]) => drawn.filter(([, value]) => value >= first).length >= count"
+    with contextlib.suppress(PlaywrightTimeoutError):
+        await page.wait_for_function(condition, arg=[first, count])
 
 
 async def _judge_drawn(
@@ -202,22 +222,15 @@ async def _judge_drawn(
     await _write(stack, page, WARM_UP, first)
     first += WARM_UP
     written = await _write(stack, page, updates, first)
-    invalid = []
-    try:
-        await page.wait_for_function(
-            "([first, count]) => drawn.filter(([, value]) => value >= first).length >= count",
-            arg=[first, 2 * updates],
-        )
-    except PlaywrightTimeoutError:
-        invalid.append("not every update was drawn in both panes")
+    await _wait_drawn(page, first, 2 * updates)
     drawn = await page.evaluate("drawn")
     await page.context.close()
     rows = await owner.fetch(_queries.fetch_commits, list(written.record_ids), first)
     committed = {row["value"]: row["committed_at_ms"] for row in rows}
     # Date.now() drops what is below a millisecond: half of one, on average.
     latencies = [at - committed[value] + 0.5 for _, value, at in drawn if value in committed]
-    if len(latencies) != 2 * updates:
-        invalid.append(f"{len(latencies)} of {2 * updates} updates were drawn")
+    shown = len(latencies)
+    invalid = [] if shown == 2 * updates else [f"{shown} of {2 * updates} updates were drawn"]
     histogram = _histogram(latencies)
     report.runs["commit to screen"] = {"drawn_ms": histogram.summary(), "invalid": invalid}
     report.histograms["commit to screen/drawn"] = histogram

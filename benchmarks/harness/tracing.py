@@ -1,34 +1,39 @@
 """PURE: a Chromium trace, read for how long a page's main thread worked."""
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-CATEGORIES = ["-*", "devtools.timeline", "disabled-by-default-devtools.timeline"]
-TASK = "RunTask"
+CATEGORIES = ["-*", "blink.user_timing", "devtools.timeline", "disabled-by-default-devtools.timeline"]
 
 
-def work_ms(events: Sequence[Mapping[str, Any]], starts_us: Sequence[float]) -> list[float]:
-    """Milliseconds of work from each start to the next one, but for the last; starts are of the monotonic clock.
+def work_ms(events: Sequence[Mapping[str, Any]], begun_us: Mapping[str, float]) -> list[tuple[float, float]]:
+    """How long the busiest page's main thread worked from each moment, of the monotonic clock, to the mark of its name.
 
-    Everything that the busiest page's main thread did counts, whatever it was for.
+    Milliseconds by the clock and of CPU, of each that has a mark. All tasks count, whatever they were for.
     """
     pages = {
         (event["pid"], event["tid"])
         for event in events
         if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
     }
-    tasks = [event for event in events if event["name"] == TASK and (event["pid"], event["tid"]) in pages]
+    tasks: dict[tuple[int, int], list[Mapping[str, Any]]] = {page: [] for page in pages}
     busy: Counter[tuple[int, int]] = Counter()
-    for task in tasks:
-        busy[task["pid"], task["tid"]] += task.get("dur", 0)
+    for event in events:
+        page = (event["pid"], event["tid"])
+        if event["name"] == "RunTask" and page in pages:
+            tasks[page].append(event)
+            busy[page] += event.get("dur", 0)
     if not busy:
         return []
     ((busiest, _),) = busy.most_common(1)
-    work = [0.0] * len(starts_us)
-    for task in tasks:
-        place = bisect_right(starts_us, task["ts"]) - 1
-        if (task["pid"], task["tid"]) == busiest and place >= 0:
-            work[place] += task.get("dur", 0) / 1000
-    return work[:-1]
+    marks = {event["name"]: event["ts"] for event in events if event["name"] in begun_us}
+    return [
+        (_sum(tasks[busiest], "dur", begun, marks[name]), _sum(tasks[busiest], "tdur", begun, marks[name]))
+        for name, begun in begun_us.items()
+        if name in marks
+    ]
+
+
+def _sum(tasks: Sequence[Mapping[str, Any]], what: str, from_us: float, until_us: float) -> float:
+    return sum(float(task.get(what, 0)) for task in tasks if from_us <= task["ts"] <= until_us) / 1000
