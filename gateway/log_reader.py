@@ -68,17 +68,22 @@ class LogReader:
             self._blocks.move_to_end(key)
             return kept
         try:
-            chunk = await self._flights.join(key, lambda: self._read(organization_id, after - after % BLOCK))
+            chunk = await self._flights.join(key, lambda: self._read_block(key))
         except PositionTooOldError:
             # The block begins before the log does; the position itself may not.
             return await self._read(organization_id, after)
-        if chunk is None:
-            return None
-        self._keep(key, chunk)
-        if after < chunk.last:
+        if chunk is None or after < chunk.last:
             return chunk
         # The flight that was joined set out before this change was there.
         return await self._read(organization_id, after)
+
+    async def _read_block(self, key: tuple[str, str, int]) -> Chunk | None:
+        """Read and keep a block. It is kept before the flight has landed: who comes then does not set out again."""
+        organization_id, _, number = key
+        chunk = await self._read(organization_id, number * BLOCK)
+        if chunk is not None:
+            self._keep(key, chunk)
+        return chunk
 
     async def _read(self, organization_id: str, after: int) -> Chunk | None:
         changes = await self._source.read(

@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 
+from gateway.log_reader import LogReader
+from gateway.metrics import Metrics
+from gateway.tail import Chunk
 from tests.gateways import Replica, RunningGateway, Socket, run_gateway
 from tests.integration.gateway.leads import make_lead
 from tests.integration.gateway.test_live import catch_up, follow
+from tests.integration.gateway.test_source import pool_of
 from tests.servers import Database, Servers
 from tests.tenants import Connection, Tenant, new_id, write
 
@@ -48,6 +52,30 @@ async def test_clients_at_many_positions_share_a_read_of_the_log(
             for number, replica in enumerate(replicas):
                 assert replica.offsets == list(range(position["offset"] + number + 1, head + 1))
             assert gateway.gateway.metrics.log_reads <= 2
+
+
+async def test_who_asks_just_as_a_range_has_been_read_does_not_have_it_read_again(
+    database: Database, api: Connection, tenant: Tenant
+) -> None:
+    await _write_leads(api, tenant, 3)
+    late: list[asyncio.Task[Chunk | None]] = []
+
+    class Reader(LogReader):
+        """Somebody else asks in the very turn of the event loop in which a read has ended."""
+
+        async def _read(self, organization_id: str, after: int) -> Chunk | None:
+            chunk = await super()._read(organization_id, after)
+            if not late:
+                ask = self.fetch_chunk(organization_id, epoch, after)
+                asyncio.get_running_loop().call_soon(lambda: late.append(asyncio.create_task(ask)))
+            return chunk
+
+    async with pool_of(database) as pool:
+        reader = Reader(pool, metrics := Metrics())
+        epoch, _ = await reader.fetch_head(tenant.id)
+        chunk = await reader.fetch_chunk(tenant.id, epoch, 0)
+        assert await late[0] is chunk
+        assert metrics.log_reads == 1
 
 
 async def test_clients_that_come_anew_share_the_pages_of_a_snapshot(
