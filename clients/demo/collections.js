@@ -1,9 +1,10 @@
 /** What the page knows of the two collections that it shows. */
 
+const FIRST_CURRENCY = "EUR"; // the database's, of a record that it has not seen yet
 const money = new Map();
 
 /** "€12,400", or nothing. Amounts come as text, exact to the cent; on the page the cents do not matter. */
-export function formatMoney(amount, currency) {
+export function formatMoney(amount, currency = FIRST_CURRENCY) {
   if (amount === null || amount === undefined) return "";
   if (!money.has(currency)) {
     money.set(currency, new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: 0 }));
@@ -16,7 +17,7 @@ export const fieldWords = (field) => field.replace(/_(id|at|on)$/, "").replaceAl
 
 const LEAD_STATES = ["new", "contacted", "qualified", "won", "lost"];
 const DEAL_STATES = ["qualification", "proposal", "negotiation", "won", "lost"];
-const CURRENCIES = ["EUR", "CHF", "GBP", "USD"];
+const CURRENCIES = [FIRST_CURRENCY, "CHF", "GBP", "USD"];
 
 /*
  * The fields that people edit, in the order of the form: `kind` is one of inputs.js, `max` the longest text or the

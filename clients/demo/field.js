@@ -95,9 +95,8 @@ export class Field {
     this.#input = input;
     input.id = `field-${(made += 1)}`;
     this.#$("label").htmlFor = input.id;
-    this.#$(".word").id = `${input.id}-word`;
-    this.#$(".below").id = `${input.id}-below`;
-    input.setAttribute("aria-describedby", `${input.id}-word ${input.id}-below`);
+    const said = ["word", "editing", "below"].map((part) => Object.assign(this.#$(`.${part}`), { id: `${input.id}-${part}` }));
+    input.setAttribute("aria-describedby", said.map(({ id }) => id).join(" "));
     this.#$(".read").before(input);
     input.addEventListener("input", () => {
       this.#isTyped = true;

@@ -145,7 +145,7 @@ export class History {
       const answer = await client.request("GET", `/api/${this.#collection.name}/${id}/history?limit=${PAGE}${more}`);
       return id === this.#id && client === this.#pane.client ? answer : null;
     } catch (error) {
-      if (id === this.#id) this.#problem = error.code === "unreachable" ? "The history comes with the connection." : sentence(error.message);
+      if (id === this.#id) this.#problem = isAway(error) ? "The history comes with the connection." : sentence(error.message);
       this.#onChange();
       return null;
     } finally {
@@ -168,7 +168,8 @@ export class History {
     try {
       await pane.client.request("POST", `/api/${this.#collection.name}/${id}/restore`, body);
     } catch (error) {
-      pane.say(`Nothing was restored. ${sentence(error.message)}`);
+      const why = isAway(error) ? "There is no connection." : sentence(error.message);
+      if (id === this.#id) pane.say(`Nothing was restored. ${why}`, { passing: true });
     }
   }
 
@@ -217,6 +218,7 @@ export class History {
   }
 }
 
+const isAway = ({ code }) => code === "unreachable";
 const same = (one, other) => (one ?? null) === (other ?? null);
 
 const part = (tag, textContent) => Object.assign(document.createElement(tag), { textContent, title: tag === "button" ? "" : textContent });

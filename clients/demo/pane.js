@@ -21,6 +21,7 @@ import { Views } from "./views.js";
 import { sentence } from "./words.js";
 
 const NOTICE_MS = 6_000;
+const NEW = "new"; // whose drafts are those of the form for a new record
 const SPOKEN = { live: "Live", waiting: "Offline", polling: "Polling", stopped: "The server has ended this connection" };
 const template = document.getElementById("pane");
 
@@ -51,7 +52,11 @@ export class Pane {
   #spread = new Spread(this.#$(".spread"), (state) => this.filters.toggleStatus(state));
   #tabs = new Tabs(this.#$(".tabs"), Object.values(COLLECTIONS), (name) => this.#open(name));
   #record = new RecordPage(this, this.#$(".record"));
-  #form = new CreateForm(this.#$(".create"), this.#$(".new"), (fields) => this.#create(fields));
+  #form = new CreateForm(this.#$(".create"), this.#$(".new"), {
+    add: (fields) => this.#create(fields),
+    typed: (name, text) => void this.client.offline.drafts.save(this.collection.name, NEW, name, text),
+    drafts: () => this.client.offline.drafts.get(this.collection.name, NEW),
+  });
 
   /** `page` is `{branches, onAim, onLoaded, onChanged}`, see main.js; `side` names the pane in the address. */
   constructor(page, side, email) {
@@ -95,6 +100,7 @@ export class Pane {
 
   #signOut() {
     this.#record.end();
+    this.#form.clear();
     for (const feed of Object.values(this.#feeds)) feed.close();
     void this.client?.close();
     void this.session?.end();
@@ -165,6 +171,7 @@ export class Pane {
     if (effects === null) {
       if (collection === this.collection) {
         this.#sheet.relist();
+        this.#record.replaced();
         this.page.onLoaded(this);
       }
       return this.draw();
@@ -235,8 +242,10 @@ export class Pane {
 
   #create(fields) {
     const { collection } = this;
-    const write = this.client.insert(collection.name, { ...fields, [collection.stateField]: collection.states[0] });
+    const { drafts } = this.client.offline;
+    const write = this.client.insert(collection.name, { [collection.stateField]: collection.states[0], ...fields });
     this.#settle(collection, write);
+    write.local.then(() => drafts.delete(collection.name, NEW)).catch(() => {});
     this.#sheet.relist({ toTop: true });
     this.draw();
   }
@@ -414,7 +423,7 @@ export class Pane {
     this.filters.restore(this.collection, shown);
     this.#tabs.select(this.collection.name);
     this.#$(".list").setAttribute("aria-label", this.collection.title);
-    this.#form.enabled = this.collection.name === "leads";
+    this.#form.show(this.collection);
     if (shown.record && !this.#record.isOpen) this.#sheet.leave();
     this.#isBoard = shown.view === "board" && Boolean(this.collection.hasBoard);
     this.#switch.show({ isOffered: this.collection.hasBoard, isBoard: this.#isBoard });

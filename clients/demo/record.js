@@ -94,14 +94,25 @@ export class RecordPage {
   /** Takes an effect of the feed: `by` is who did it, `branch` the colour in which it lights up. */
   take({ id, kind, record, change, fields, mine }, by, branch) {
     if (id !== this.id) return;
-    if (kind === "removed") this.#deletedBy = by;
-    if (kind === "removed" && change?.operation === "leave") this.#last = null; // it is not theirs to see any more
+    this.#deletedBy = kind === "removed" ? by : "";
+    if (change?.operation === "leave") this.#askAnew();
     if (!mine && kind === "changed") for (const field of fields) this.#changed(field, by, branch);
   }
 
   /** The connection is back: what could not be fetched may be now. */
   connected() {
     if (this.isOpen) this.#history.refresh();
+  }
+
+  /** All records have come anew. One that is missing now was deleted, or is not theirs to read any more. */
+  replaced() {
+    if (this.isOpen && this.#last && !this.#pane.feed.live.get(this.id)) this.#askAnew();
+  }
+
+  /** What was seen is forgotten; what may still be seen, the history says. */
+  #askAnew() {
+    this.end();
+    this.begin();
   }
 
   /** Call it in an animation frame. */

@@ -83,3 +83,21 @@ async def id_of(row: Locator) -> str:
     found = await row.get_attribute("data-id")
     assert found is not None
     return found
+
+
+# Whether a draft of this record, or of a field of this name, lies on this device, to be found after a reload.
+IS_DRAFTED = """async (part) => {
+  for (const { name } of await indexedDB.databases()) {
+    const found = await new Promise((resolve) => {
+      const opening = indexedDB.open(name);
+      opening.onsuccess = () => {
+        const database = opening.result;
+        if (!database.objectStoreNames.contains("drafts")) return resolve(database.close() ?? false);
+        const asking = database.transaction("drafts").objectStore("drafts").getAllKeys();
+        asking.onsuccess = () => resolve(database.close() ?? asking.result.some((key) => key.includes(part)));
+      };
+    });
+    if (found) return true;
+  }
+  return false;
+}"""

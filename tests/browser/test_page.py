@@ -14,7 +14,7 @@ from playwright.async_api import Page, Route, expect
 
 from cli.placement import find_postgresql
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import id_of, open_demo
+from tests.browser.demo import IS_DRAFTED, id_of, open_demo
 from tests.stack import Stack
 
 LONG_LIST = 10_000
@@ -72,6 +72,31 @@ async def test_a_new_lead_appears_on_top_in_the_other_pane(open_page: OpenPage, 
     await expect(ben.rows.first.locator(".name")).to_have_text("Café Ñandú")
     await expect(ben.rows.first.locator(".about")).to_have_text("North")
     await expect(ben.element.locator(".create")).to_be_hidden()
+
+
+async def test_a_new_deal_has_its_stage_and_amount_and_what_is_typed_outlives_the_page(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    for pane in (ben, carla):
+        await pane.element.get_by_role("tab", name="Deals").click()
+    await ben.element.get_by_role("button", name="New deal").click()
+    await page.keyboard.type("Two halls at the harbour")
+    await ben.element.locator(".create").get_by_label("Amount").fill("18000")
+    await page.wait_for_function(IS_DRAFTED, arg="amount")
+    await page.reload()
+    await ben.wait_live()
+    await ben.element.get_by_role("button", name="New deal").click()
+    form = ben.element.locator(".create")
+    await expect(form.get_by_label("Name")).to_have_value("Two halls at the harbour")
+    await form.get_by_label("Stage").select_option("proposal")
+    await form.get_by_role("button", name="Add").click()
+    row = carla.rows.filter(has_text="Two halls at the harbour").first
+    await expect(row.locator("select")).to_have_value("proposal")
+    await expect(row.locator(".amount")).to_have_text("€18,000")
+    await ben.element.get_by_role("button", name="New deal").click()
+    await expect(form.get_by_label("Name")).to_have_value("")
 
 
 async def test_rows_keep_their_places_under_the_pointer(open_page: OpenPage, stack: Stack) -> None:

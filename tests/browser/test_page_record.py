@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import Pane, open_demo
+from tests.browser.demo import IS_DRAFTED, Pane, open_demo
 from tests.stack import Stack
 
 ANA, CARLA, VERA = "ana@demo.test", "carla@demo.test", "vera@demo.test"
@@ -194,7 +194,7 @@ async def test_what_is_typed_outlives_the_page_and_is_offered_again(
     await carla.input("phone").click()
     await page.keyboard.press("End")
     await page.keyboard.type("234")
-    await page.wait_for_function(IS_KEPT, arg=id_)
+    await page.wait_for_function(IS_DRAFTED, arg=id_)
     await page.reload()
     await expect(carla.below("phone")).to_contain_text("not saved")
     await expect(carla.input("phone")).to_have_value("1234")
@@ -205,24 +205,6 @@ async def test_what_is_typed_outlives_the_page_and_is_offered_again(
     await page.reload()
     await expect(carla.input("phone")).to_have_value("1234")
     await expect(carla.below("phone")).to_have_text("")
-
-
-# Whether a draft of the record lies on this device, as the page itself would find it after a reload.
-IS_KEPT = """async (id) => {
-  for (const { name } of await indexedDB.databases()) {
-    const found = await new Promise((resolve) => {
-      const opening = indexedDB.open(name);
-      opening.onsuccess = () => {
-        const database = opening.result;
-        if (!database.objectStoreNames.contains("drafts")) return resolve(database.close() ?? false);
-        const asking = database.transaction("drafts").objectStore("drafts").getAllKeys();
-        asking.onsuccess = () => resolve(database.close() ?? asking.result.some((key) => String(key).includes(id)));
-      };
-    });
-    if (found) return true;
-  }
-  return false;
-}"""
 
 
 async def test_a_field_under_the_cursor_is_left_alone_and_anothers_value_offered_below(
@@ -337,6 +319,22 @@ async def test_who_may_not_write_reads_and_is_told_why(open_page: OpenPage, stac
     await expect(vera.word("phone")).to_have_text("Ana")
 
 
+async def test_a_record_that_leaves_what_somebody_may_read_is_not_shown_to_them_any_more(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page(tolerated="404")
+    id_ = make_lead(stack, phone="+33 1 40 20")
+    ana, rita = await open_record(page, stack, id_, right="rita@demo.test")
+    stack.psql(
+        "UPDATE leads SET branch_id = (SELECT id FROM branches WHERE slug = 'north'"
+        f" AND organization_id = leads.organization_id) WHERE id = '{id_}'"
+    )
+    await expect(ana.element.locator(".branch-name")).to_have_text("North")
+    await expect(rita.note).to_contain_text("There is no such lead, or it is not this person’s to read.")
+    await expect(rita.element).not_to_contain_text("+33 1 40 20")
+    await expect(rita.element).not_to_contain_text("Émile")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", SIZES)
 async def test_the_record_page_fits_and_can_be_used_by_everybody(
@@ -352,5 +350,10 @@ async def test_the_record_page_fits_and_can_be_used_by_everybody(
     await expect(ana.field("phone").locator(".editing")).to_have_text("Carla is editing")
     await ana.element.locator(".history").scroll_into_view_if_needed()
     await page.screenshot(path=screenshots / f"record-{width}-{scheme}.png")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await assert_accessible(page)
+    await carla.element.get_by_role("button", name="Leads").click()
+    await carla.pane.element.get_by_role("tab", name="Deals").click()
+    await carla.pane.element.get_by_role("button", name="New deal").click()
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await assert_accessible(page)
