@@ -113,11 +113,14 @@ export class Pane {
 
   #stateChanged(state, reason) {
     if (state in SPOKEN && !this.#isPaused) this.#news.say(SPOKEN[state]);
-    if (state === "live") {
+    if (state === "live" || state === "polling") {
       this.#markRights();
       this.#record.connected();
     }
-    if (state === "stopped") this.say(`${SPOKEN.stopped}: ${reason}.`);
+    if (state === "stopped") {
+      this.#markRights();
+      this.say(`${SPOKEN.stopped}: ${reason}.`);
+    }
     this.#touch();
   }
 
@@ -141,7 +144,8 @@ export class Pane {
     const { branch_ids: own = null, role = "viewer" } = this.client.principal ?? {};
     const choices = [...this.page.branches.values()].filter((branch) => own === null || own.includes(branch.id));
     this.#$(".badge").dataset.branch = own?.length === 1 ? (choices[0]?.slug ?? "") : "";
-    this.#form.offer(role === "viewer" ? [] : choices);
+    const mayAdd = role !== "viewer" && this.client.state !== "stopped";
+    this.#form.offer(mayAdd ? choices : []);
   }
 
   mayWrite(record) {

@@ -21,6 +21,7 @@ export class Spread {
     if (collection !== this.#collection) this.#make(collection);
     const counts = Object.fromEntries(collection.states.map((state) => [state, 0]));
     for (const record of records) counts[record[collection.stateField]] += 1;
+    this.#stack.classList.toggle("none", records.length === 0);
     for (const { state, bar, button, number } of this.#parts) {
       button.ariaPressed = String(state === chosen);
       const text = counts[state].toLocaleString("en");

@@ -124,6 +124,7 @@ async def test_where_sockets_do_not_get_through_the_pill_says_polling_and_change
     await expect(ben.state_of(theirs)).to_have_value("lost")
     await expect(ben.row(mine)).to_have_class("row")
     assert state_of(own, mine) == "won"
+    await expect(ben.element.get_by_role("button", name="New lead")).to_be_enabled()
     await page.screenshot(path=screenshots / "page-polling.png")
     await assert_accessible(page)
 
@@ -151,6 +152,7 @@ async def test_who_loses_their_access_is_told_and_nothing_stays_on_the_device(
     await expect(rita.rows).to_have_count(0)
     await expect(rita.element.locator(".empty")).to_have_text("Nothing of this is kept on this device")
     await page.evaluate(UNTIL_KEPT, False)
+    await expect(rita.element.get_by_role("button", name="New lead")).to_be_disabled()
     await page.screenshot(path=screenshots / "page-revoked.png")
     await assert_accessible(page)
 
