@@ -17,12 +17,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import Scope
 
 from api.compression import Compression
 from api.errors import add_handlers, method_not_allowed
 from api.http_protocol import Protocol
+from api.limiting import is_login
 from api.middleware import BODY_LIMIT_BYTES, Rim, Turnstile
 from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
+from api.problems import ProblemError
 from api.routes import auth, invitations, passwords, portal, sealed, service, sessions
 from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
@@ -74,13 +77,24 @@ def create_app(services: Services, *, body_limit_bytes: int = BODY_LIMIT_BYTES) 
     app.state.services = services
     # The last one added is the outermost.
     app.add_middleware(Compression)
-    app.add_middleware(Turnstile, refusal=services.limiter.refusal)
+    app.add_middleware(Turnstile, refusal=_refusal_of_sign_ins(services))
     _allow_origins(app, services.settings)
     trusted = parse_networks(services.settings.trusted_proxies)
     app.add_middleware(Rim, limit_bytes=body_limit_bytes, trusted_proxies=trusted)
     add_handlers(app)
     _add_routes(app)
     return app
+
+
+def _refusal_of_sign_ins(services: Services) -> Callable[[Scope], ProblemError | None]:
+    """What can be refused of a flood by its heads: from one address, or from so many that none is over its limit."""
+
+    def refusal(scope: Scope) -> ProblemError | None:
+        if services.sessions.is_too_busy and is_login(scope):
+            return ProblemError("too_busy", "too many people sign in at this moment")
+        return services.limiter.refusal(scope)
+
+    return refusal
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -26,7 +26,7 @@ from core.tokens import Claims
 
 SCOPE_KEY: Final = "branchline.rate_limit"
 """Where in a request's scope the rim finds the RateLimit headers of its answer."""
-LOGIN_PATH = "/api/auth/login"
+_LOGIN_PATH = "/api/auth/login"
 PUSH_MUTATIONS = 20
 """A push of mutations counts as one write, and one more for each so many."""
 
@@ -153,8 +153,7 @@ class Limiter:
 
     def refusal(self, scope: Scope) -> ProblemError | None:
         """The refusal of a sign-in that can be told from its head: before its body is read and anything is decided."""
-        is_login = scope["path"] == LOGIN_PATH and scope["method"] == "POST"
-        return self._login_refusal(scope) if is_login else None
+        return self._login_refusal(scope) if is_login(scope) else None
 
     def _login_refusal(self, scope: Scope) -> ProblemError | None:
         client = scope.get("client")
@@ -168,6 +167,11 @@ class Limiter:
         backend: Any = self._store._backend  # it has no public way to close its client
         closing: Awaitable[None] = backend.get_client().aclose(close_connection_pool=True)
         await closing
+
+
+def is_login(scope: Scope) -> bool:
+    """Whether a request is a sign-in."""
+    return (scope["path"], scope["method"]) == (_LOGIN_PATH, "POST")
 
 
 def _per_second(name: str, limit: int, store: BaseStore) -> Rate | None:

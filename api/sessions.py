@@ -164,6 +164,11 @@ class Sessions:
                 address=address,
             )
 
+    @property
+    def is_too_busy(self) -> bool:
+        """Whether a sign-in would be refused because too many passwords wait."""
+        return self._passwords.is_full
+
     async def fetch(self, principal: Principal) -> list[asyncpg.Record]:
         """The person's sessions that are in force, in all their organisations, the one used last first."""
         return await self._pool.fetch(_queries.fetch_sessions, principal.user_id)

@@ -47,7 +47,7 @@ def _suite(
 
 SUITE = (
     ("startup",), ("latency",), ("fan_out",), ("peers",), ("write_rate",), ("sync_rate",), ("idle_memory",),
-    ("reconnect_storm",), ("slow_readers",), ("gateways",), ("lists",), ("page",),
+    ("reconnect_storm",), ("slow_readers",), ("login_flood",), ("gateways",), ("lists",), ("page",),
 )  # fmt: skip
 
 

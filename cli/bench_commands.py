@@ -172,6 +172,21 @@ def slow_readers(
         )
 
 
+@app.command("login_flood")
+def login_flood(
+    url: Url = None,
+    knocks: Annotated[float, typer.Option(min=1, help="Sign-ins a second, with a wrong password.")] = 1_000,
+    writes: Annotated[float, typer.Option(min=1, help="Writes a second meanwhile.")] = 100,
+    seconds: Seconds = 8,
+    repeats: Repeats = 3,
+) -> int:
+    """What writers notice of a flood of sign-ins, from one address and from hundreds."""
+    from benchmarks import login_flood as benchmark
+
+    with open_stack(url) as stack:
+        return benchmark.run(stack, knocks=knocks, writes=writes, seconds=seconds, repeats=repeats)
+
+
 @app.command()
 def gateways(
     numbers: Annotated[

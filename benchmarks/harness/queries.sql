@@ -62,3 +62,7 @@ FROM generate_series($3::integer, $3::integer + $4::integer - 1) n;
 -- Give so many leads of an organisation other notes, in a statement of the owner's.
 UPDATE leads SET notes = $2 WHERE organization_id = $1
 AND id IN (SELECT l.id FROM leads l WHERE l.organization_id = $1 LIMIT $3::integer);
+
+-- name: enter_for_good
+-- Make an organisation the one that a person used last; their e-mail address.
+UPDATE users SET last_organization_id = $2 WHERE id = $1 RETURNING email;

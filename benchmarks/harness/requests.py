@@ -1,6 +1,7 @@
 """Raw HTTP for the load client: kept-alive connections, each with one request on its way, and their pace."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import deque
@@ -86,13 +87,17 @@ class Pool:
     """At most `connections` to one server, and the requests that wait for one.
 
     `lateness` is how long after its due time a request left: the load client's own delay, or a server so far behind
-    that all connections were taken. `on_idle` is called whenever a connection has nothing to carry.
+    that all connections were taken. `on_idle` is called whenever a connection has nothing to carry. Connections come
+    from `local_addresses` in turn, where some are given.
     """
 
-    def __init__(self, url: str, connections: int, measured_ns: int = 0) -> None:
+    def __init__(
+        self, url: str, connections: int, measured_ns: int = 0, *, local_addresses: Sequence[str] = ()
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._most = connections
+        self._local_addresses = itertools.cycle(local_addresses) if local_addresses else None
         self._idle: deque[_Connection] = deque()
         self._open = 0
         self._waiting: deque[Request] = deque()
@@ -220,9 +225,10 @@ class Pool:
         connection.send(request)
 
     async def _connect(self) -> None:
+        local = None if self._local_addresses is None else (next(self._local_addresses), 0)
         try:
             _, connection = await self._loop.create_connection(
-                lambda: _Connection(self), self._host, self._port
+                lambda: _Connection(self), self._host, self._port, local_addr=local
             )
         except OSError as error:
             self._open -= 1

@@ -1,6 +1,7 @@
 """Writes alone: how many a second, how fast each, over so many organisations; nobody listens."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,8 +94,10 @@ class WritingOutcome:
         ]
 
 
-async def run_writing(stack: Stack, writing: Writing) -> WritingOutcome:
-    """Write and measure, in organisations of its own."""
+async def run_writing(
+    stack: Stack, writing: Writing, *, beside: Mapping[str, int] | None = None
+) -> WritingOutcome:
+    """Write and measure, in organisations of its own; `beside` are other processes of the load client, by name."""
     owner: Connection = await asyncpg.connect(stack.owner_database_url)
     child = Child("load: writers", run_writers, None)
     try:
@@ -116,7 +119,7 @@ async def run_writing(stack: Stack, writing: Writing) -> WritingOutcome:
             bad_each=writing.bad_each,
             connections=256 if writing.per_second else writing.connections,
         )
-        processes = list_processes(stack.home, stack.up_pid) | {child.name: child.pid}
+        processes = list_processes(stack.home, stack.up_pid) | {child.name: child.pid} | dict(beside or {})
         usage, commits = read_usage(processes), await _commits(owner)
         written: Written = await child.ask("write", plan, seconds=writing.seconds + 120)
         assert written.latencies is not None

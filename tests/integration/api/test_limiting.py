@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from api import http_protocol
+from api import http_protocol, passwords
 from api.app import create_app
 from api.services import open_services
 from core.settings import Settings
@@ -68,6 +68,18 @@ async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(set
             # A page that may ask may also read when to ask again.
             assert flood.headers["access-control-allow-origin"] == page["origin"]
             assert (await client.get("/api/client-config")).status_code == 200
+
+
+async def test_while_too_many_passwords_wait_a_sign_in_is_turned_away_by_its_head(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From many addresses at once no limit by address helps: neither body nor database is read then."""
+    monkeypatch.setattr(passwords, "WAITING_LIMIT", 0)
+    client = api.client()
+    problem(await client.post("/api/auth/login", content=b"no JSON"), 503, "too_busy")
+    assert (await client.get("/api/client-config")).status_code == 200
+    monkeypatch.undo()
+    problem(await client.post("/api/auth/login", json=BAD_LOGIN), 401, "credentials_refused")
 
 
 async def test_only_a_trusted_proxy_says_whose_address_it_is(settings: Settings) -> None:
