@@ -212,9 +212,7 @@ CREATE TABLE security_events (
   details jsonb NOT NULL DEFAULT '{}',
   PRIMARY KEY (organization_id, id)
 );
--- They are appended in the order of their time, so the oldest lie together.
-CREATE INDEX security_events_by_time ON security_events USING brin (at);
-COMMENT ON TABLE security_events IS 'Who came in, who was refused, whose rights changed: the application appends and reads, and can do nothing else with it. Kept for a year.';
+COMMENT ON TABLE security_events IS 'Who came in, who was refused, whose rights changed: the application appends and reads, and can do nothing else with it.';
 
 -- A session that ends before its time is a change of its person's membership, and so travels through the log like any other
 -- change of rights: every gateway reads them again. A membership that has ended itself was such a change already.

@@ -75,6 +75,11 @@ export const COLLECTIONS = {
   },
 };
 
+/** A field of a collection, also of one that the page does not know. */
+export function specOf(collection, field) {
+  return COLLECTIONS[collection]?.fields.find(({ name }) => name === field) ?? { name: field, kind: "text" };
+}
+
 /** What somebody did, as a sentence without its subject: "moved Ada Berg to contacted". */
 export function describe(collection, { kind, record, before, fields }) {
   if (kind === "added") return `added ${record.name}`;

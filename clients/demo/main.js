@@ -22,6 +22,9 @@ const holder = document.getElementById("panes");
 holder.classList.toggle("one", panes.length === 1);
 holder.append(...panes.map((pane) => pane.element));
 
+// What is kept on this device is sent another time; what is not would be lost.
+addEventListener("beforeunload", (event) => panes.some(({ client }) => client.isUnsafe) && event.preventDefault());
+
 void learnDatabase();
 await learnBranches();
 setUpColleagues();

@@ -1,13 +1,16 @@
 /** One person's half of the page: their login, their client, their view of the records. */
 
 import { addressOf, readAddress, writeAddress } from "./address.js";
+import { Authors } from "./authors.js";
 import { Board } from "./board.js";
 import { COLLECTIONS } from "./collections.js";
 import { CreateForm } from "./create.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
+import { Inbox, reasonOf } from "./inbox.js";
 import { Latency } from "./latency.js";
 import { connectAs, lineOf, wordOf } from "./line.js";
+import { Losses } from "./losses.js";
 import { News } from "./news.js";
 import { PASSWORD, PEOPLE } from "./people.js";
 import { Pill } from "./pill.js";
@@ -16,9 +19,10 @@ import { Session } from "./session.js";
 import { Spread } from "./spread.js";
 import { Table } from "./table.js";
 import { Tabs } from "./tabs.js";
+import { Undo } from "./undo.js";
 import { ViewSwitch } from "./view-switch.js";
 import { Views } from "./views.js";
-import { sentence } from "./words.js";
+import { sentence, shortened } from "./words.js";
 
 const NOTICE_MS = 6_000;
 const NEW = "new"; // whose drafts are those of the form for a new record
@@ -30,6 +34,7 @@ export class Pane {
   collection = COLLECTIONS.leads;
   session;
   client = null;
+  authors;
   page;
 
   #side;
@@ -52,6 +57,9 @@ export class Pane {
   #spread = new Spread(this.#$(".spread"), (state) => this.filters.toggleStatus(state));
   #tabs = new Tabs(this.#$(".tabs"), Object.values(COLLECTIONS), (name) => this.#open(name));
   #record = new RecordPage(this, this.#$(".record"));
+  #inbox = new Inbox(this, { button: this.#$(".to-review"), panel: this.#$(".review") });
+  #losses = new Losses(this, this.#$(".losses"));
+  #undo = new Undo(this, this.#$(".undo"));
   #form = new CreateForm(this.#$(".create"), this.#$(".new"), {
     add: (fields) => this.#create(fields),
     typed: (name, text) => void this.client.offline.drafts.save(this.collection.name, NEW, name, text),
@@ -64,7 +72,7 @@ export class Pane {
     this.#side = side;
     const shown = readAddress(side);
     this.#makePicker();
-    this.#$(".notice button").addEventListener("click", () => this.say(""));
+    this.#$(".notice .dismiss").addEventListener("click", () => this.say(""));
     document.addEventListener("visibilitychange", () => (this.#arrivals = [])); // nobody saw them come
     addEventListener("popstate", () => this.#restore(readAddress(side)));
     setInterval(() => this.#touch(), 60_000); // ages
@@ -82,6 +90,8 @@ export class Pane {
     this.client.on("state", (state, reason) => this.#stateChanged(state, reason));
     this.client.on("writes", () => this.#touch());
     this.client.on("refused", (entry) => this.#refused(entry));
+    this.client.on("lost", (loss) => this.#news.say(this.#losses.describe(loss)));
+    this.authors = new Authors(this.client, () => this.draw());
     this.client.on("purge", () => this.say(`${person.label.split(" ")[0]} may not read all of this any more.`));
     for (const collection of Object.values(COLLECTIONS)) {
       const sort = collection === this.collection ? this.filters.sort : Object.keys(collection.sorts)[0];
@@ -108,6 +118,8 @@ export class Pane {
     this.#arrivals = [];
     this.#latency.clear();
     this.#news.clear();
+    this.#inbox.clear();
+    this.#undo.clear();
     this.say("");
   }
 
@@ -234,10 +246,29 @@ export class Pane {
   write(id, fields) {
     const { collection } = this;
     this.say("");
-    const write = this.client.update(collection.name, id, fields);
-    this.#settle(collection, write);
+    const before = this.feed.live.get(id);
+    const write = this.rewrite(collection, id, fields);
+    this.#undo.note(collection, before, fields, write);
     this.aim(id);
     return write;
+  }
+
+  /** Writes what is no step of its own: nothing takes it back. */
+  rewrite(collection, id, fields) {
+    return this.#settle(collection, this.client.update(collection.name, id, fields));
+  }
+
+  /** An entry of the inbox, with these fields. */
+  retry(entry, fields) {
+    this.say("");
+    for (const write of this.client.retry(entry.id, fields)) this.#settle(COLLECTIONS[entry.mutation.collection], write);
+    if (entry.mutation.operation === "insert") this.#sheet.relist({ toTop: true });
+    this.draw();
+  }
+
+  /** My value instead of another's that has replaced it. */
+  restore(loss) {
+    this.#settle(COLLECTIONS[loss.collection], this.client.restore(loss));
   }
 
   remove(id) {
@@ -254,19 +285,26 @@ export class Pane {
     this.draw();
   }
 
+  /** The other's value is right. Without a network the server tells of it another time. */
+  dismiss(loss) {
+    this.client.dismiss(loss).catch(() => {});
+  }
+
   #settle(collection, write) {
     const { client } = this;
-    const isHere = () => client === this.client;
+    const isHere = () => client === this.client && collection;
     write.server.then(
       () => isHere() && this.#remember(collection, write.id, { by: "Saved", byBranch: "" }),
       () => {}, // it is in the inbox, and #refused has told so
     );
     write.local.catch((error) => isHere() && this.say(sentence(error.message)));
+    return write;
   }
 
-  #refused({ mutation, message }) {
-    const values = Object.values(mutation.fields).map((value) => `“${value}”`).join(", ");
-    this.say(`${values} was not saved. ${sentence(message)}`);
+  #refused(entry) {
+    const { fields, operation } = entry.mutation;
+    const values = Object.values(fields).map((value) => `“${shortened(value)}”`).join(", ");
+    this.say(`${operation === "delete" ? "The deletion" : values} was not saved. ${reasonOf(entry)}`, { isRefusal: true });
   }
 
   /** The word about a record, or one of its fields, that is not as the server has it. */
@@ -287,15 +325,28 @@ export class Pane {
   }
 
   /** What holds a value that was not saved stays until somebody has read it; what is `passing` goes by itself. */
-  say(text, { passing = false } = {}) {
+  say(text, { passing = false, isRefusal = false } = {}) {
     const notice = this.#$(".notice");
     clearTimeout(this.#noticeTimer);
     notice.hidden = text === "";
     notice.firstElementChild.textContent = text;
+    notice.querySelector(".review-it")?.remove();
+    if (isRefusal) notice.firstElementChild.after(this.#makeReviewLink());
     if (passing) this.#noticeTimer = setTimeout(() => (notice.hidden = true), NOTICE_MS);
   }
 
+  #makeReviewLink() {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "review-it", textContent: "Review" });
+    button.addEventListener("click", () => this.#inbox.open());
+    return button;
+  }
+
   // ── what is shown ───────────────────────────────────────────────────────────────────────────
+
+  /** A visible record of any collection that is shown. */
+  recordOf(collection, id) {
+    return this.#feeds[collection?.name]?.live.get(id);
+  }
 
   /** The list, or the board. */
   get #sheet() {
@@ -316,6 +367,8 @@ export class Pane {
     this.#frame = 0;
     this.#sheet.draw();
     this.#record.draw();
+    this.#inbox.draw();
+    this.#losses.draw();
     for (const [name, { loaded, live }] of Object.entries(this.#feeds)) {
       this.#tabs.count(name, loaded ? live.size.toLocaleString("en") : "");
     }

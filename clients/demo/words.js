@@ -4,6 +4,9 @@ export const capitalised = (word) => word[0].toUpperCase() + word.slice(1);
 
 export const sentence = (text) => capitalised(/[.!?]$/.test(text) ? text : `${text}.`);
 
+/** The beginning of what is too long for a line. */
+export const shortened = (value) => (String(value).length > 60 ? `${String(value).slice(0, 59)}…` : String(value));
+
 const AGES = [[60_000, "min"], [3_600_000, "h"], [86_400_000, "d"]];
 
 /** "5 min", "3 h", "12 d": how long before `now` (Unix milliseconds) a timestamp lies. */

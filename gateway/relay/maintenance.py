@@ -25,8 +25,6 @@ RETENTION_DAYS = 7
 MUTATION_DAYS = 90
 """How long the answer to a mutation is kept, so that a repeat is known. The API refuses what is older."""
 OVERWRITTEN_DAYS = 90
-SECURITY_EVENT_DAYS = 365
-"""How long owners can read who came in, and who was refused."""
 PASS_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
 RETRY_AT_MOST_SECONDS = 300.0
@@ -85,7 +83,6 @@ class Maintenance:
             metrics.partitions.labels("activity").inc(made)
             await self._until_none(connection, _queries.prune_mutations, MUTATION_DAYS)
             await self._until_none(connection, _queries.prune_overwritten, OVERWRITTEN_DAYS)
-            await self._until_none(connection, _queries.prune_security_events, SECURITY_EVENT_DAYS)
             if self._may_prune():
                 await self._retire(connection, self._day() - timedelta(days=RETENTION_DAYS))
         finally:

@@ -33,16 +33,6 @@ with old as (
 )
 select count(*)::integer as pruned from gone
 
--- name: prune_security_events
--- Forget a few security events of more than $1 days ago.
-with old as (
-    select ctid from security_events where at < now() - make_interval(days => $1::integer)
-     limit 5000 for update skip locked
-), gone as (
-    delete from security_events e using old where e.ctid = old.ctid returning 1
-)
-select count(*)::integer as pruned from gone
-
 -- name: fetch_past_partitions
 -- Days of the log before $1, oldest first: attached ones, ones whose detaching was broken off (pending), and ones that are on their way to the history (neither).
 select c.relname as name, to_date(right(c.relname, 10), 'YYYY_MM_DD') as day,

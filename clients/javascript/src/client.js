@@ -258,8 +258,7 @@ export class Client {
 
   /** Forgets a loss here and on the server: its author has seen it. @param {Loss} loss */
   async dismiss(loss) {
-    await this.#session.writer.discard({ losses_gone: [loss.id] });
-    await this.#session.seen(loss);
+    await Promise.all([this.#session.seen(loss), this.#session.writer.discard({ losses_gone: [loss.id] })]);
   }
 
   /** Writes my value again, and forgets the loss. A delete that was not done is done again. @param {Loss} loss @returns {Write} */

@@ -47,6 +47,7 @@ export class Session {
   /** What is announced on each topic, by whom here. @type {Map<string, Map<unknown, Fields>>} */ #announced = new Map();
   /** The ids by which the server knows a loss. */
   #ids = new Map();
+  /** Losses that their author has seen: an answer that was on its way may still tell of them. @type {Set<string>} */ #seen = new Set();
   #identified = "";
   #helloAt = 0;
   /** Has the next poll come at once: there is something to fetch. */
@@ -269,6 +270,7 @@ export class Session {
   /** Tells the server that its author has seen a loss. @param {Loss} loss */
   async seen({ id, kind }) {
     if (kind !== "overwritten") return;
+    this.#seen.add(id);
     if (!this.#ids.has(id)) await this.fetchLosses();
     if (this.#ids.has(id)) await this.api.request("POST", "/api/overwritten/seen", { ids: [this.#ids.get(id)] });
   }
@@ -293,7 +295,7 @@ export class Session {
       this.#ids.set(loss.id, item.id);
       return loss;
     });
-    await this.writer.noteLosses(losses);
+    await this.writer.noteLosses(losses.filter((/** @type {Loss} */ { id }) => !this.#seen.has(id)));
   }
 
   // Parts.

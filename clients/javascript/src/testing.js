@@ -76,6 +76,7 @@ export class FakeServer {
   /** @type {Map<string, object>} */ #results = new Map();
   /** @type {Map<string, Fields>} */ #conflicts = new Map();
   /** @type {{ code: string, message: string }[]} */ #refusals = [];
+  /** What was overwritten and its author has not seen. @type {any[]} */ #overwritten = [];
   /** @type {Set<import("./client.js").Client>} */ #clients = new Set();
 
   /** @param {{ [collection: string]: readonly Fields[] }} [collections] records; `version` is 1 where it is not given */
@@ -131,6 +132,22 @@ export class FakeServer {
     this.#commit(collection, id, fields, null, SOMEBODY);
   }
 
+  /**
+   * Somebody else replaces fields of a record, without having seen what the client's person had written there.
+   * @param {string} collection
+   * @param {string} id
+   * @param {Fields} theirs
+   */
+  overwrite(collection, id, theirs) {
+    const at_ms = Date.now();
+    const before = this.#of(collection).get(id);
+    const overwrote = Object.keys(theirs).map((field) => ({ field, value: before?.[field], by: PRINCIPAL.user_id, at_ms }));
+    const version = this.#commit(collection, id, theirs, null, SOMEBODY, { overwrote });
+    for (const { field, value: mine } of overwrote) {
+      this.#overwritten.push({ id: `${id}/${field}`, collection, record_id: id, field, mine, theirs: theirs[field], by: SOMEBODY, at_ms, version });
+    }
+  }
+
   /** Ends access to topics. @param {string[]} topics */
   revoke(topics) {
     for (const socket of this.#sockets) socket.say({ type: "purge", topics, reason: "access_changed" });
@@ -158,7 +175,11 @@ export class FakeServer {
   #answer(request, body) {
     if (request === "GET /api/client-config") return { gateway_url: "ws://fake.test/ws" };
     if (request === "GET /api/auth/me") return PRINCIPAL;
-    if (request === "GET /api/overwritten") return { items: [], more: false };
+    if (request === "GET /api/overwritten") return { items: this.#overwritten, more: false };
+    if (request === "POST /api/overwritten/seen") {
+      this.#overwritten = this.#overwritten.filter(({ id }) => !body.ids.includes(id));
+      return { seen: body.ids.length };
+    }
     if (request !== "POST /api/sync") return null;
     const results = body.mutations.map((/** @type {Mutation} */ mutation) => this.#write(mutation));
     return { results, epoch: EPOCH, offset: this.#offset };
@@ -232,8 +253,8 @@ export class FakeServer {
     return result;
   }
 
-  /** @param {string} collection @param {string} id @param {Fields | null} fields @param {string | null} mutation_id @param {object} actor */
-  #commit(collection, id, fields, mutation_id, actor) {
+  /** @param {string} collection @param {string} id @param {Fields | null} fields @param {string | null} mutation_id @param {object} actor @param {object} [more] */
+  #commit(collection, id, fields, mutation_id, actor, more = {}) {
     const held = this.#of(collection);
     const before = held.get(id);
     const version = (before?.version ?? 0) + 1;
@@ -243,7 +264,7 @@ export class FakeServer {
     const operation = !after ? "delete" : before ? "update" : "insert";
     const offset = ++this.#offset;
     const clock = `${String(Date.now()).padStart(13, "0")}-0000-00000000-0000-4000-8000-000000000000`;
-    const change = { offset, collection, id, operation, version, fields: operation === "insert" ? after : (fields ?? {}), clock, actor, mutation_id };
+    const change = { offset, collection, id, operation, version, fields: operation === "insert" ? after : (fields ?? {}), clock, actor, mutation_id, ...more };
     this.#log.push({ ...change, transaction: String(offset), committed_at_ms: Date.now(), before, after });
     for (const socket of this.#sockets) for (const topic of socket.topics.keys()) this.#tell(socket, topic, offset - 1);
     return version;

@@ -88,6 +88,21 @@ test("a field that lost is shown to its author, and restored by one call", async
   await until(() => !client.lost.length);
 });
 
+test("a loss that was dismissed does not come back with the others", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  await client.live("leads").ready();
+  server.overwrite("leads", "1", { phone: "theirs", name: "Theirs" });
+  await until(() => client.lost.length === 2);
+  const [first, second] = client.lost;
+  await client.dismiss(/** @type {any} */ (first));
+  assert.deepEqual(client.lost, [second]);
+  await client.dismiss(/** @type {any} */ (second));
+  const another = connect(server); // the server does not tell of them again
+  await another.live("leads").ready();
+  assert.deepEqual(another.lost, []);
+});
+
 test("a refused write goes to the inbox, its value is undone, and it can be tried again with another", async () => {
   const server = new FakeServer(LEADS);
   const client = connect(server);

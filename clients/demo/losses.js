@@ -1,0 +1,89 @@
+/** Values of this person's that others have replaced: mine, theirs, and which of them it shall be. */
+
+import { COLLECTIONS, fieldWords, specOf } from "./collections.js";
+import { textOf } from "./inputs.js";
+import { capitalised } from "./words.js";
+
+const template = document.getElementById("loss");
+
+export class Losses {
+  #pane;
+  #element;
+  #items = new Map(); // id → its element
+  #$ = (selector) => this.#element.querySelector(selector);
+
+  /** `pane` gives the client, the records and the names. */
+  constructor(pane, element) {
+    this.#pane = pane;
+    this.#element = element;
+  }
+
+  /** "Carla, South changed phone of Ada Berg, which you had set". */
+  describe(loss) {
+    const { by, name, field } = this.#wordsOf(loss);
+    return `${by} changed ${field} of ${name}, which you had set`;
+  }
+
+  /** Call it in an animation frame. What is there already is only brought up to date, so that nothing moves below a pointer. */
+  draw() {
+    const losses = this.#pane.client.lost;
+    this.#element.hidden = losses.length === 0;
+    const title = losses.length === 1 ? "Somebody wrote over a value of yours" : `Others wrote over ${losses.length} values of yours`;
+    if (this.#$("h2").textContent !== title) this.#$("h2").textContent = title;
+    const ids = new Set(losses.map(({ id }) => id));
+    for (const [id, item] of this.#items) {
+      if (ids.has(id)) continue;
+      item.remove();
+      this.#items.delete(id);
+    }
+    for (const loss of losses) {
+      if (!this.#items.has(loss.id)) this.#items.set(loss.id, this.#$("ul").appendChild(this.#make(loss)));
+      this.#fill(this.#items.get(loss.id), loss);
+    }
+  }
+
+  #make(loss) {
+    const item = template.content.firstElementChild.cloneNode(true);
+    item.querySelector(".whose").addEventListener("click", () => this.#pane.openRecord(loss.collection, loss.record_id));
+    item.querySelector(".whose").disabled = !(loss.collection in COLLECTIONS);
+    item.querySelector(".restore").addEventListener("click", () => this.#settle(() => this.#pane.restore(loss)));
+    item.querySelector(".keep").addEventListener("click", () => this.#settle(() => this.#pane.dismiss(loss)));
+    return item;
+  }
+
+  #fill(item, loss) {
+    const words = this.#wordsOf(loss);
+    const texts = { ".whose": words.name, ".which": capitalised(words.field), ".mine": words.mine, ".theirs": words.theirs, ".by": words.by };
+    for (const [place, text] of Object.entries(texts)) {
+      const element = item.querySelector(place);
+      if (element.textContent !== text) element.textContent = text;
+    }
+    item.querySelector(".by").dataset.branch = words.branch;
+    item.querySelector(".restore").setAttribute("aria-label", `Restore mine: ${words.field} of ${words.name}`);
+    item.querySelector(".keep").setAttribute("aria-label", `Keep theirs: ${words.field} of ${words.name}`);
+  }
+
+  #wordsOf({ collection, record_id, field, mine, theirs, by }) {
+    const pane = this.#pane;
+    const record = pane.recordOf(COLLECTIONS[collection], record_id);
+    const actor = by === null ? null : pane.authors.find(by, collection, record_id);
+    const inWords = (value) => textOf(specOf(collection, field), value, pane.contextOf(record));
+    const isDelete = field === "*";
+    return {
+      name: record?.name ?? "A record that is gone",
+      field: isDelete ? "deletion" : fieldWords(field),
+      mine: isDelete ? "deleted" : inWords(mine),
+      theirs: isDelete ? "changed, and so kept" : inWords(theirs),
+      by: actor === undefined ? "Somebody" : pane.authorOf({ actor }),
+      branch: actor === undefined ? "all" : pane.branchSlugOf({ actor }),
+    };
+  }
+
+  /** The focus goes on to the next one, or to the pane. */
+  #settle(act) {
+    act();
+    this.draw();
+    const next = this.#element.hidden ? this.#pane.element.querySelector('[role="tab"][aria-selected="true"]') : this.#$(".restore");
+    next.focus();
+  }
+}
