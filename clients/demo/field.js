@@ -9,7 +9,7 @@ import { fieldWords } from "./collections.js";
 import { flash } from "./flash.js";
 import { fill, makeInput, putOf, readOf, textOf } from "./inputs.js";
 import { isOpen } from "./list.js";
-import { capitalised } from "./words.js";
+import { capitalised, timeOf } from "./words.js";
 
 const template = document.getElementById("field");
 let made = 0;
@@ -54,6 +54,7 @@ export class Field {
     setText(this.#$(".word"), word || by);
     this.#$(".word").dataset.branch = word ? "" : byBranch;
     this.element.classList.toggle("needs-review", word === "Needs review");
+    this.element.classList.toggle("read-only", !isWritable);
     setText(this.#$(".editing"), editors.length > 0 ? `${editors.map(({ first }) => first).join(", ")} is editing` : "");
     this.#$(".editing").dataset.branch = editors[0]?.branch ?? "";
     this.#showLine();
@@ -189,8 +190,7 @@ export class Field {
       return [`${this.#author || "Now"}: ${this.#inWords(this.#now)}`, [["Take it", () => this.#discard()]]];
     }
     if (!this.#draft) return ["", []];
-    const at = new Date(this.#draft.at_ms).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-    return [`Typed at ${at}, not saved`, [["Save", () => this.#commit()], ["Discard", () => this.#discard()]]];
+    return [`Typed ${timeOf(new Date(this.#draft.at_ms))}, not saved`, [["Save", () => this.#commit()], ["Discard", () => this.#discard()]]];
   }
 
   #button(name, act) {

@@ -2,7 +2,7 @@
 
 import { fieldWords } from "./collections.js";
 import { textOf } from "./inputs.js";
-import { capitalised, sentence } from "./words.js";
+import { capitalised, sentence, timeOf } from "./words.js";
 
 const PAGE = 20;
 const template = document.getElementById("version");
@@ -183,7 +183,7 @@ export class History {
     const at = new Date(entry.at);
     time.dateTime = entry.at;
     time.title = at.toLocaleString("en-GB", { dateStyle: "full", timeStyle: "medium" });
-    time.textContent = shortly(at);
+    time.textContent = timeOf(at);
     restore.setAttribute("aria-label", `Restore the version of ${time.textContent} by ${author}`);
     restore.addEventListener("click", () => void this.#restore({ version: entry.version }));
     const puts = [];
@@ -228,11 +228,4 @@ function hideKindly(button, hidden) {
   if (button.hidden === hidden) return;
   if (hidden && document.activeElement === button) button.closest(".history").querySelector("h3").focus();
   button.hidden = hidden;
-}
-
-/** "14:03" today, "20 Nov, 14:03" before. */
-function shortly(date) {
-  const isToday = date.toDateString() === new Date().toDateString();
-  const day = isToday ? {} : { day: "numeric", month: "short" };
-  return date.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit" });
 }

@@ -243,8 +243,7 @@ export class Pane {
   // ── what is written ─────────────────────────────────────────────────────────────────────────
 
   /** The new values show at once; the library keeps and sends them. */
-  write(id, fields) {
-    const { collection } = this;
+  write(id, fields, collection = this.collection) {
     this.say("");
     const before = this.feed.live.get(id);
     const write = this.rewrite(collection, id, fields);

@@ -20,7 +20,7 @@ export class RecordPage {
   #recent = new Map(); // field → {by, byBranch}: what has lately become of it
   #flashes = new Map(); // field → branch, for the next frame
   #last = null; // the record as it was seen last, or as the history has it
-  #deletedBy = "";
+  #deletion = null; // the effect by which it went
   #history;
   #$ = (selector) => this.#element.querySelector(selector);
 
@@ -87,14 +87,15 @@ export class RecordPage {
     this.#recent.clear();
     this.#flashes.clear();
     this.#last = null;
-    this.#deletedBy = "";
+    this.#deletion = null;
     this.#history.clear();
   }
 
   /** Takes an effect of the feed: `by` is who did it, `branch` the colour in which it lights up. */
-  take({ id, kind, record, change, fields, mine }, by, branch) {
+  take(effect, by, branch) {
+    const { id, kind, change, fields, mine } = effect;
     if (id !== this.id) return;
-    this.#deletedBy = kind === "removed" ? by : "";
+    this.#deletion = kind === "removed" ? effect : null;
     if (change?.operation === "leave") this.#askAnew();
     if (!mine && kind === "changed") for (const field of fields) this.#changed(field, by, branch);
   }
@@ -147,12 +148,12 @@ export class RecordPage {
     const { one } = this.#collection;
     const isDeleted = !record && this.#last !== null;
     this.#$("h2").textContent = this.#last?.name ?? "";
-    this.#$(".overall").textContent = record ? pane.wordOf(this.id) || "Saved" : "";
+    this.#$(".overall").textContent = record && pane.mayWrite(record) ? pane.wordOf(this.id) || "Saved" : "";
     this.#$(".branch-name").textContent = this.#last ? (pane.page.branches.get(this.#last.branch_id)?.name ?? "All branches") : "";
     this.#$(".branch-name").dataset.branch = pane.page.branches.get(this.#last?.branch_id)?.slug ?? "all";
     let note = "";
-    if (isDeleted) note = `${this.#deletedBy || this.#history.deletedBy || "Somebody"} deleted this ${one}.`;
-    else if (record && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);
+    if (isDeleted) note = `${this.#deletedBy} deleted this ${one}.`;
+    else if (record && pane.client.principal && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);
     else if (!record) note = pane.feed.loaded && this.#history.isSettled ? `There is no such ${one}, or it is not this person’s to read.` : `Fetching the ${one}`;
     this.#$(".note").hidden = note === "";
     this.#$(".note").firstElementChild.textContent = note;
@@ -162,6 +163,12 @@ export class RecordPage {
     const names = new Intl.ListFormat("en").format(here.map(({ name }) => name));
     this.#$(".here").textContent = here.length > 0 ? `${names} ${here.length > 1 ? "are" : "is"} here` : "";
     this.#$(".here").dataset.branch = here[0]?.branch ?? "";
+  }
+
+  /** Worded when it is drawn: the branches' names may come after the deletion. */
+  get #deletedBy() {
+    if (!this.#deletion) return this.#history.deletedBy || "Somebody";
+    return this.#deletion.change ? this.#pane.authorOf(this.#deletion.change) : "You";
   }
 
   #changed(field, by, byBranch) {
@@ -177,7 +184,8 @@ export class RecordPage {
   /** What a field tells the page. Its record is the one that it was made for, whatever is open by then. */
   #ownerOf(client) {
     const { id } = this;
-    const { name: collection } = this.#collection;
+    const made = this.#collection;
+    const { name: collection } = made;
     const { drafts } = client.offline;
     const page = this;
     return {
@@ -192,7 +200,8 @@ export class RecordPage {
       typed: (field, text) => void drafts.save(collection, id, field, { text, at_ms: client.now() }),
       forget: (field) => void drafts.delete(collection, id, field),
       write: (field, value) => {
-        const write = this.#pane.write(id, { [field]: value });
+        if (client !== this.#pane.client) return; // somebody else is here by now; the draft stays its author's
+        const write = this.#pane.write(id, { [field]: value }, made);
         this.#recent.delete(field);
         write.local.then(() => drafts.delete(collection, id, field)).catch(() => {});
         write.server.then(() => this.#saved(id, field)).catch(() => {});

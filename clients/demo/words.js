@@ -15,3 +15,10 @@ export function ageOf(timestamp, now) {
   const [unit, word] = AGES.findLast(([length]) => age >= length) ?? [];
   return unit ? `${Math.floor(age / unit)} ${word}` : "now";
 }
+
+/** "14:03" today, "20 Nov, 14:03" before. */
+export function timeOf(date) {
+  const isToday = date.toDateString() === new Date().toDateString();
+  const day = isToday ? {} : { day: "numeric", month: "short" };
+  return date.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit" });
+}

@@ -1,8 +1,9 @@
 """The demo page as a test sees it: two panes, rows, and waits for what somebody would see."""
 
+import json
 from dataclasses import dataclass
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.stack import Stack
 
@@ -83,6 +84,17 @@ async def id_of(row: Locator) -> str:
     found = await row.get_attribute("data-id")
     assert found is not None
     return found
+
+
+async def refuse_pushes(page: Page, **why: str) -> None:
+    """Have the server refuse every write of this page."""
+
+    async def refuse(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        refused = [{"mutation_id": m["mutation_id"], "status": "rejected", **why} for m in body["mutations"]]
+        await route.fulfill(json={"results": refused, "epoch": "", "offset": 0})
+
+    await page.route("**/api/sync", refuse)
 
 
 # Whether a draft of this record, or of a field of this name, lies on this device, to be found after a reload.

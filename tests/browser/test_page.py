@@ -1,6 +1,5 @@
 """The demo page in a real browser, against everything that `branchline up` runs."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -10,11 +9,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import expect
 
 from cli.placement import find_postgresql
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED, id_of, open_demo
+from tests.browser.demo import IS_DRAFTED, id_of, open_demo, refuse_pushes
 from tests.stack import Stack
 
 LONG_LIST = 10_000
@@ -201,17 +200,6 @@ async def test_a_value_that_is_refused_is_shown_with_its_reason(open_page: OpenP
     notice = ben.element.get_by_role("alert")
     await expect(notice).to_contain_text("“A name that is typed once” was not saved. That name is taken.")
     await expect(ben.row(id_).locator("button.name")).to_have_text(before)
-
-
-async def refuse_pushes(page: Page, **why: str) -> None:
-    """Have the server refuse every write of this page."""
-
-    async def refuse(route: Route) -> None:
-        body = json.loads(route.request.post_data or "")
-        refused = [{"mutation_id": m["mutation_id"], "status": "rejected", **why} for m in body["mutations"]]
-        await route.fulfill(json={"results": refused, "epoch": "", "offset": 0})
-
-    await page.route("**/api/sync", refuse)
 
 
 async def test_what_happened_while_somebody_was_offline_is_there_when_they_are_back(

@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED, Pane, open_demo
+from tests.browser.demo import IS_DRAFTED, Pane, open_demo, refuse_pushes
 from tests.stack import Stack
 
 ANA, CARLA, VERA = "ana@demo.test", "carla@demo.test", "vera@demo.test"
@@ -268,6 +268,32 @@ async def test_the_history_says_who_changed_what_and_puts_it_back_for_both(
     for each in (ana, carla):
         await expect(each.input("phone")).to_have_value("1")
         await expect(each.input("status")).to_have_value("new")
+
+
+async def test_a_history_that_somebody_points_at_does_not_move(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, phone="1")
+    ana, carla = await open_record(page, stack, id_)
+    await carla.version(0).hover()
+    patch(stack, "rita@demo.test", id_, phone="2")
+    await expect(carla.element.get_by_role("button", name="1 newer")).to_be_visible()
+    await expect(carla.version(0)).to_contain_text("created it")
+    await expect(ana.version(0)).to_contain_text("1→2")
+    await page.mouse.move(0, 0)
+    await expect(carla.version(0)).to_contain_text("1→2")
+    await expect(carla.element.get_by_role("button", name="1 newer")).to_be_hidden()
+
+
+async def test_a_value_that_the_server_refuses_needs_review(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    _, carla = await open_record(page, stack, make_lead(stack, phone="1"))
+    await refuse_pushes(page, code="invalid", message="That number is taken")
+    await carla.input("phone").fill("2")
+    await page.keyboard.press("Enter")
+    await expect(carla.word("phone")).to_have_text("Needs review")
+    await expect(carla.word("company")).to_have_text("")
+    await carla.input("company").click()
+    await expect(carla.input("phone")).to_have_value("1")
 
 
 async def test_older_versions_come_when_they_are_asked_for(open_page: OpenPage, stack: Stack) -> None:
