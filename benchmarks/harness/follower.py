@@ -235,7 +235,8 @@ class Follower:
 
     def _take(self, told: Told) -> None:
         if told.start is not None:
-            self.start = self._position = told.start
+            # What a head said before was said to a socket that followed nothing yet.
+            self.start = self._position = self._head = told.start
             self.target, self.place = told.target, (told.epoch, told.view)
         if told.head is not None:
             self._head = told.head

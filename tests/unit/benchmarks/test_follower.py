@@ -93,6 +93,16 @@ def test_it_signs_in_subscribes_and_answers_pings() -> None:
     assert client.joined == 1
 
 
+def test_a_head_that_came_before_the_subscription_says_nothing_of_it() -> None:
+    client = Client()
+    client.feed(head(4))
+    client.feed(
+        frame(orjson.dumps({"type": "subscribed", "offset": 0, "mode": "replay", "epoch": "e", "view": "v"}))
+    )
+    client.feed(delta(0, 4))
+    assert client.verify(4) == []
+
+
 def test_two_clients_with_the_same_frames_have_all_deliveries() -> None:
     one = Client()
     other = Client(one.reference)
