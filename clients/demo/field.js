@@ -141,6 +141,7 @@ export class Field {
 
   /** Writes what is there, if it may be written and is another value. */
   #commit() {
+    if (this.#spec.isRequired) this.#input.value = this.#input.value.trim(); // blanks are nothing
     this.#isWrong = this.#isDirty && !this.#input.checkValidity();
     if (this.#isWrong) return this.#showLine();
     if (!this.#isDirty) return this.#discard();

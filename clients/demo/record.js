@@ -158,6 +158,7 @@ export class RecordPage {
     this.#$(".note").hidden = note === "";
     this.#$(".note").firstElementChild.textContent = note;
     this.#$(".bring-back").hidden = !isDeleted || !pane.mayWrite(this.#last);
+    this.#$(".delete").ariaLabel = `Delete ${this.#last?.name ?? ""}`;
     this.#$(".delete").hidden = !record || !pane.mayWrite(record);
     const here = this.#people ? named(pane, this.#people.others) : [];
     const names = new Intl.ListFormat("en").format(here.map(({ name }) => name));
@@ -204,7 +205,7 @@ export class RecordPage {
         const write = this.#pane.write(id, { [field]: value }, made);
         this.#recent.delete(field);
         write.local.then(() => drafts.delete(collection, id, field)).catch(() => {});
-        write.server.then(() => this.#saved(id, field)).catch(() => {});
+        write.server.then(({ lost = [] }) => lost.some((each) => each.field === field) || this.#saved(id, field)).catch(() => {});
       },
     };
   }

@@ -157,6 +157,11 @@ async def test_what_cannot_be_is_not_written_and_escape_takes_it_back(
     page = await open_page()
     id_ = make_lead(stack)
     _, carla = await open_record(page, stack, id_)
+    await carla.input("name").fill("   ")
+    await page.keyboard.press("Enter")
+    await expect(carla.input("name")).to_have_attribute("aria-invalid", "true")
+    await page.keyboard.press("Escape")
+    await expect(carla.input("name")).to_have_value("Émile Bertrand")
     await carla.input("score").fill("101")
     await page.keyboard.press("Enter")
     await expect(carla.input("score")).to_have_attribute("aria-invalid", "true")
@@ -183,6 +188,25 @@ async def test_a_field_that_is_written_offline_says_so_and_then_that_it_is_saved
     await carla.pane.offline.uncheck()
     await expect(carla.word("company")).to_have_text("Saved")
     await expect(ana.input("company")).to_have_value("Bertrand & Fils")
+
+
+async def test_a_value_that_lost_to_a_later_one_is_not_said_to_be_saved(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, phone="1")
+    _, carla = await open_record(page, stack, id_)
+    await carla.pane.pill.click()
+    await carla.pane.offline.check()
+    for name in ("phone", "company"):
+        await carla.input(name).fill("mine")
+        await page.keyboard.press("Enter")
+    await expect(carla.word("phone")).to_have_text("Saved on this device")
+    patch(stack, "rita@demo.test", id_, phone="theirs")
+    await carla.pane.offline.uncheck()
+    await expect(carla.word("company")).to_have_text("Saved")
+    await expect(carla.input("phone")).to_have_value("theirs")
+    await expect(carla.word("phone")).not_to_have_text("Saved")
 
 
 async def test_what_is_typed_outlives_the_page_and_is_offered_again(
@@ -322,6 +346,7 @@ async def test_a_deleted_record_shows_what_was_there_and_comes_back(
     await expect(ana.field("phone")).to_contain_text("1")
     await expect(ana.input("phone")).to_be_hidden()
     await expect(carla.version(0)).to_contain_text("deleted it")
+    await assert_accessible(page)
     await page.reload()
     await expect(ana.note).to_contain_text("Carla, South deleted this lead.")
     await carla.note.get_by_role("button", name="Bring it back").click()
@@ -343,6 +368,7 @@ async def test_who_may_not_write_reads_and_is_told_why(open_page: OpenPage, stac
     await page.keyboard.press("Enter")
     await expect(vera.field("phone").locator(".read")).to_have_text("2")
     await expect(vera.word("phone")).to_have_text("Ana")
+    await assert_accessible(page)
 
 
 async def test_a_record_that_leaves_what_somebody_may_read_is_not_shown_to_them_any_more(
