@@ -16,6 +16,7 @@ export class Losses {
   constructor(pane, element) {
     this.#pane = pane;
     this.#element = element;
+    element.addEventListener("pointerleave", () => pane.draw());
   }
 
   /** "Carla, South changed phone of Ada Berg, which you had set". */
@@ -24,7 +25,7 @@ export class Losses {
     return `${by} changed ${field} of ${name}, which you had set`;
   }
 
-  /** Call it in an animation frame. What is there already is only brought up to date, so that nothing moves below a pointer. */
+  /** Call it in an animation frame. While somebody points here nothing is added, since it would move what is there. */
   draw() {
     const losses = this.#pane.client.lost;
     this.#element.hidden = losses.length === 0;
@@ -37,7 +38,10 @@ export class Losses {
       this.#items.delete(id);
     }
     for (const loss of losses) {
-      if (!this.#items.has(loss.id)) this.#items.set(loss.id, this.#$("ul").appendChild(this.#make(loss)));
+      if (!this.#items.has(loss.id)) {
+        if (this.#element.matches(":hover")) continue;
+        this.#items.set(loss.id, this.#$("ul").appendChild(this.#make(loss)));
+      }
       this.#fill(this.#items.get(loss.id), loss);
     }
   }

@@ -175,9 +175,11 @@ async def test_who_may_not_move_a_deal_is_told_and_it_stays(open_page: OpenPage,
     ben, _ = await open_boards(page, stack)
     (id_,) = add_deals(stack, "Of the south", branch="south")
     notice = ben.element.get_by_role("alert")
-    await drag(page, ben.card(id_, "qualification"), ben.column("proposal"))
+    place = await ben.card(id_, "qualification").bounding_box()
+    await drag(page, ben.card(id_), ben.column("proposal"))
     await expect(notice).to_contain_text("Ben may not write to South.")
     await expect(page.locator(".ghost")).to_have_count(0)
+    assert await ben.card(id_).bounding_box() == place
     await page.mouse.up()
     await notice.get_by_role("button").last.click()
     await ben.title(id_).focus()

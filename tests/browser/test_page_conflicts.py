@@ -232,6 +232,19 @@ async def test_several_values_are_one_list_and_theirs_may_stay(open_page: OpenPa
     await expect(losses).to_be_hidden()
 
 
+async def test_a_loss_is_told_in_every_tab_and_answered_in_one(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, ana = await open_ben_and_ana(page, stack)
+    other, _ = await open_demo(await page.context.new_page(), stack)
+    (id_,) = add_leads(stack, 1, "In two tabs")
+    await both_rename_offline(ben, ana, id_)
+    for tab in (ben, other):
+        await expect(tab.element.locator(".losses")).to_contain_text("Mine By Ben")
+    await other.element.get_by_role("button", name="Keep theirs").click()
+    for tab in (ben, other):
+        await expect(tab.element.locator(".losses")).to_be_hidden()
+
+
 async def test_a_write_is_taken_back_after_it_was_synced(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page()
     ben, carla = await open_demo(page, stack)
