@@ -37,12 +37,13 @@ class KeptMail:
     async def send(self, to: str, subject: str, text: str) -> None:
         """Keep one mail."""
         path = self._folder / f"{uuid7()}.eml"
-        content = _message(self._sender, to, subject, text).as_string()
+        # As it is: people open the file, and quoted-printable would break the link in two.
+        content = _message(self._sender, to, subject, text, encoding="8bit").as_bytes()
 
         def keep() -> None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            path.write_text(content)
+            path.write_bytes(content)
 
         try:
             await asyncio.to_thread(keep)
@@ -101,8 +102,8 @@ def mail_sender(url: str, sender: str, folder: Path | None) -> MailSender:
     return NoMail() if folder is None else KeptMail(folder, sender)
 
 
-def _message(sender: str, to: str, subject: str, text: str) -> EmailMessage:
+def _message(sender: str, to: str, subject: str, text: str, encoding: str | None = None) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, to, subject
-    message.set_content(text)
+    message.set_content(text, cte=encoding)
     return message

@@ -54,6 +54,9 @@ async def test_who_is_invited_comes_in_as_they_were_invited(
     assert (waiting["email"], waiting["role"], waiting["invited_by_name"]) == (address, "agent", "Ana")
     [mail] = mails(api, address)
     token = token_in(mail, "invitation")
+    # Whoever opens the file finds the link in one piece.
+    files = [path.read_text() for path in (api.settings.home / "mail").glob("*.eml")]
+    assert any(f"/#invitation={token}\n" in text for text in files)
     body = {"token": token, "name": "Nora", "password": NEW_PASSWORD}
     without_name = {"token": token, "password": NEW_PASSWORD}
     weak = body | {"password": "short"}
