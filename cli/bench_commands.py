@@ -188,6 +188,21 @@ def login_flood(
 
 
 @app.command()
+def against(
+    commit: Annotated[str, typer.Argument(help="An earlier commit of this source.")],
+    pairs: Annotated[
+        int, typer.Option(min=1, help="How often each is measured, in turns; medians count.")
+    ] = 5,
+    subscribers: Annotated[int, typer.Option(min=1, help="Sockets that listen to all leads.")] = 1_000,
+    seconds: Seconds = 8,
+) -> int:
+    """What has become of fan-out since a commit: p99 and CPU a delivery, of both sources in turns (P2, P3)."""
+    from benchmarks import against as benchmark
+
+    return benchmark.run(commit, pairs=pairs, subscribers=subscribers, seconds=seconds)
+
+
+@app.command()
 def gateways(
     numbers: Annotated[
         list[int] | None, typer.Option(help="How many; may be given several times (1, 2, 4).")
