@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, async_playwright
 
+from tests.leaks import pytest_runtest_makereport as pytest_runtest_makereport  # a hook: pytest finds it here
 from tests.servers import Database, Servers, run_servers
 from tests.stack import RESULTS, Stack, run_stack
 from tools.outside_programs import working_chromium

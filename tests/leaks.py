@@ -1,8 +1,15 @@
-"""What no log may hold: tokens, tickets, hashes of passwords, links of mails, canaries. Every stack's logs are read."""
+"""What no log may hold: tokens, tickets, hashes of passwords, links of mails, canaries.
+
+Read are the logs of every `branchline up` that a test or a benchmark's test starts, at its end; what each test and the
+application in its process have printed, as the test ends; and once more all logs in `test-results/`, Node's too, at the
+end of `make test`.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
+
+import pytest
 
 PATTERNS = {
     "an access token": re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
@@ -23,8 +30,30 @@ def leaks_in(text: str, secrets: Iterable[str] = ()) -> list[str]:
     return [*found, *(f"a known secret ({secret[:3]}…)" for secret in secrets if secret in text)]
 
 
-def leaks_of(folder: Path, secrets: Iterable[str] = ()) -> dict[str, list[str]]:
-    """The leaks of every log in a folder, by the file's name."""
+def leaks_of(folder: Path, secrets: Iterable[str] = (), *, since: float = 0.0) -> dict[str, list[str]]:
+    """The leaks of every log in a folder and those below it, written since a time (Unix seconds), by the file's name.
+
+    `up.err` is a log as well: what `branchline up` says to the person at the terminal.
+    """
     known = list(secrets)
-    found = {path.name: leaks_in(path.read_text(errors="replace"), known) for path in folder.glob("*.log")}
+    logs = [*folder.rglob("*.log"), *folder.rglob("up.err")]
+    found = {
+        str(path.relative_to(folder)): leaks_in(path.read_text(errors="replace"), known)
+        for path in logs
+        if path.is_file() and path.stat().st_mtime >= since
+    }
     return {name: leaks for name, leaks in found.items() if leaks}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a test fail whose output holds what no log may: the application that ran in its process logs there."""
+    report = yield
+    if report.when == "teardown" and report.passed:
+        printed = "\n".join(text for name, text in report.sections if name.startswith("Captured"))
+        if leaks := leaks_in(printed):
+            report.outcome = "failed"
+            report.longrepr = f"the output of {item.nodeid} holds what no log may hold: {', '.join(leaks)}"
+    return report

@@ -20,6 +20,7 @@ from cli.home import Home
 from cli.placement import data_folders
 from cli.ports import is_free, pick_free
 from cli.processes import ProcessIdentity, die_with_parent
+from tests.leaks import leaks_of
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -59,7 +60,7 @@ def branchline(
 
 @contextlib.contextmanager
 def home_folder(*, open_parent: bool = True) -> Iterator[Path]:
-    """A path for a home, removed at the end, also what had to go elsewhere.
+    """A path for a home, removed at the end, also what had to go elsewhere. The logs in it may hold no secret.
 
     pytest's own temporary folders are closed to the user that serves the database when root runs the tests; with
     `open_parent` false this one is too.
@@ -70,10 +71,12 @@ def home_folder(*, open_parent: bool = True) -> Iterator[Path]:
     try:
         yield home
     finally:
+        leaks = leaks_of(parent)
         for folder in data_folders(Home(home)):
             if folder.parent != home:
                 shutil.rmtree(folder.parent, ignore_errors=True)
         shutil.rmtree(parent, ignore_errors=True)
+    assert not leaks, f"the logs of `branchline up` hold what no log may hold: {leaks}"
 
 
 @dataclass

@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 
 from cli.placement import find_postgresql
-from tests.leaks import leaks_of
 from tests.running_up import Up, home_folder
 from tests.servers import ROOT, run_psql
 
@@ -91,8 +90,6 @@ def run_stack(
             assert up.process.returncode <= 0, up.err()
         finally:
             _keep_logs(RESULTS / name, home)
-            leaks = leaks_of(RESULTS / name)
-        assert not leaks, f"the logs in {RESULTS / name} hold what no log may hold: {leaks}"
 
 
 def _keep_logs(target: Path, home: Path) -> None:

@@ -9,10 +9,12 @@ Arguments go to pytest, and with any given only pytest runs.
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.leaks import leaks_of
 from tools import outside_programs
 from tools.bootstrap import ENVIRONMENT, ROOT
 from tools.system_packages import MissingProgramError
@@ -65,10 +67,12 @@ def main(arguments: list[str]) -> int:
     except MissingProgramError as error:
         print(error)
         return _report(Tally(failed=1))
+    began = time.time()
     deadline_seconds = LONG_DEADLINE_SECONDS if "long" in arguments else DEADLINE_SECONDS
     total = Tally()
     for runner in _runners(arguments, javascript):
         total.add(_run(runner, environment, deadline_seconds))
+    total.add(_read_logs(RESULTS, began))
     return _report(total)
 
 
@@ -107,7 +111,8 @@ def _runners(arguments: list[str], javascript: list[str]) -> list[Runner]:
     runners = [Runner("pytest", pytest, report)]
     if javascript:
         report = RESULTS / "node.xml"
-        reporters = ["spec", "stdout", "junit", str(report)]
+        # Once for people, once for the reader of logs.
+        reporters = ["spec", "stdout", "spec", str(RESULTS / "node.log"), "junit", str(report)]
         options = [f"--test-reporter{'-destination' * (i % 2)}={value}" for i, value in enumerate(reporters)]
         runners.append(Runner("node", ["node", "--test", *options, *javascript], report))
     return runners
@@ -134,6 +139,14 @@ def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> 
         print(f"{runner.name} ended with status {status}, though no test of it failed")
         tally.failed += 1
     return tally
+
+
+def _read_logs(folder: Path, began: float) -> Tally:
+    """A failed test if a log of this run holds a token or what else no log may; the values are not shown."""
+    leaks = leaks_of(folder, since=began)
+    for name, kinds in leaks.items():
+        print(f"{folder / name} holds what no log may hold: {', '.join(kinds)}")
+    return Tally(failed=1 if leaks else 0)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

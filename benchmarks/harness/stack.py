@@ -50,6 +50,10 @@ class Stack:
     gateways: int = 1
 
 
+def read_logs(folder: Path) -> None:
+    """Look at the logs below a stack's folder before it goes. Tests do."""
+
+
 @contextlib.contextmanager
 def run_stack(
     *,
@@ -104,6 +108,7 @@ def run_stack(
             finally:
                 _stop(process)
     finally:
+        read_logs(folder)
         if home is None:
             for data in data_folders(place):
                 shutil.rmtree(data.parent, ignore_errors=True)

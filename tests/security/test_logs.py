@@ -2,13 +2,18 @@
 
 import contextlib
 import secrets
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.gateways import Socket
-from tests.leaks import leaks_in
+from tests.leaks import leaks_in, leaks_of
+from tests.running_up import home_folder
+from tests.servers import ROOT
 from tests.stack import DEMO_PASSWORD, Stack
 from tests.tenants import new_id
 
@@ -71,3 +76,34 @@ async def test_what_is_secret_in_requests_good_and_bad_is_in_no_log(stack: Stack
         text = path.read_text()
         assert text or path.name in ("valkey.log",)
         assert leaks_in(text, known) == [], path.name
+
+
+def test_a_test_fails_whose_output_holds_a_token(tmp_path: Path) -> None:
+    (tmp_path / "test_planted.py").write_text(
+        f"def test_quiet(): print('all is well')\ndef test_planted(): print('Bearer {TOKEN}')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "tests.leaks", "-p", "no:cacheprovider", "-q"]
+    command += ["-p", "no:locust", "-p", "no:valkey", "--rootdir", str(tmp_path), "-c", "/dev/null"]
+    run = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 1, run.stdout
+    assert "2 passed, 1 error" in run.stdout
+    assert "holds what no log may hold: an access token, a bearer" in run.stdout
+
+
+@pytest.mark.parametrize("name", ["home/logs/api.log", "up.err"])
+def test_a_token_in_the_logs_of_any_up_is_found_at_its_end(name: str) -> None:
+    def plant(text: str) -> None:
+        with home_folder() as home:
+            path = home.parent / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    plant("all is well")
+    with pytest.raises(AssertionError, match="hold what no log may hold"):
+        plant(TOKEN)
+
+
+def test_a_token_in_the_logs_of_a_benchmarks_stack_is_found(tmp_path: Path) -> None:
+    (tmp_path / "home" / "logs").mkdir(parents=True)
+    (tmp_path / "home" / "logs" / "gateway-1.log").write_text(TOKEN)
+    assert leaks_of(tmp_path) == {"home/logs/gateway-1.log": ["an access token"]}

@@ -1,6 +1,7 @@
 """The sums at the end of `make test`."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_a_runner_that_fails_beside_its_tests_is_a_failure(results: Path) -> Non
 
 def test_a_runner_that_hangs_is_ended_and_is_a_failure(results: Path) -> None:
     assert run_script(results, "import time; time.sleep(60)", deadline_seconds=1).failed == 1
+
+
+def test_a_token_in_a_log_of_the_run_is_a_failure_and_is_not_shown(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMSJ9.c2lnbmF0dXJl"
+    (results / "some").mkdir()
+    (results / "some" / "api.log").write_text("all is well\n")
+    assert run_tests._read_logs(results, 0.0).failed == 0
+    (results / "node.log").write_text(f"signed in with {token}\n")
+    assert run_tests._read_logs(results, 0.0).failed == 1
+    said = capsys.readouterr().out
+    assert "node.log holds what no log may hold: an access token" in said
+    assert token not in said
+    # What an earlier run has left is that run's.
+    assert run_tests._read_logs(results, time.time() + 3600).failed == 0
 
 
 @pytest.mark.parametrize(
