@@ -94,8 +94,9 @@ export class Column {
     if (this.#sum.title !== sums) Object.assign(this.#sum, { textContent: sum, title: sums });
     this.#title.ariaPressed = String(chosen === this.state);
     this.element.classList.toggle("aside", chosen !== "" && chosen !== this.state);
+    const fresh = `${this.#fresh.size} new`;
     this.#freshButton.hidden = this.#fresh.size === 0;
-    this.#freshButton.textContent = `${this.#fresh.size} new`;
+    if (this.#freshButton.textContent !== fresh) this.#freshButton.textContent = fresh;
     this.#none.hidden = !isLoaded || this.list.ids.length > 0;
   }
 }

@@ -23,7 +23,7 @@ export function reasonOf({ code, message, mutation }) {
   return REASONS[code]?.(COLLECTIONS[mutation.collection]?.one ?? "record") ?? sentence(isShown ? message.split(", got ")[0] : message || code);
 }
 
-/** "1 needs review" */
+/** After a number. */
 const countWords = (count) => (count === 1 ? "needs review" : "need review");
 
 export class Inbox {
@@ -62,6 +62,7 @@ export class Inbox {
   /** Somebody else is signed in. */
   clear() {
     this.#setOpen(false);
+    this.#button.hidden = true;
     for (const form of this.#forms.values()) form.remove();
     this.#forms.clear();
   }
@@ -69,6 +70,7 @@ export class Inbox {
   /** Call it in an animation frame. A form that is there stays as it is: somebody may be typing. */
   draw() {
     const { inbox } = this.#pane.client;
+    if (inbox.length === this.#forms.size && inbox.every(({ id }) => this.#forms.has(id))) return;
     this.#button.hidden = inbox.length === 0;
     const [number, words] = this.#button.children;
     number.textContent = inbox.length;

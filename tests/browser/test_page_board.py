@@ -138,6 +138,25 @@ async def test_a_finger_that_rests_on_a_card_drags_it(open_page: OpenPage, stack
     assert stage_of(stack, id_) == "proposal"
 
 
+async def test_a_card_at_the_edge_scrolls_the_board(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(viewport={"width": 390, "height": 844})
+    ben, _ = await open_boards(page, stack)
+    (id_,) = add_deals(stack, "Taken far")
+    board = ben.element.locator(".board")
+    box = await board.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    await ben.card(id_, "qualification").hover()
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] - 4, middle, steps=8)
+    last = ben.column("lost")
+    await expect(last.locator(".slot")).to_be_visible()  # it has scrolled past all the others
+    await page.mouse.up()
+    await expect(ben.card(id_, "lost")).to_be_visible()
+    await expect(ben.card(id_).locator(".by")).to_have_text("Saved")
+    assert stage_of(stack, id_) == "lost"
+
+
 async def test_a_deal_is_moved_with_the_keyboard_alone(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page(viewport={"width": 1440, "height": 900})
     ben, carla = await open_boards(page, stack)
