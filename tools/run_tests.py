@@ -9,6 +9,7 @@ Arguments go to pytest, and with any given only pytest runs.
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ SLOWEST_SHOWN = 20
 # No runner may go on for ever, whatever a test of it does. The full forms take longer than the short.
 DEADLINE_SECONDS = 40 * 60
 LONG_DEADLINE_SECONDS = 12 * 60 * 60
+COPY_SECONDS = 10.0
+"""Time in which the last of a runner's output has to come: somebody it has left behind may hold the pipe."""
 
 
 @dataclass
@@ -49,11 +52,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Runner:
-    """A program that runs tests and leaves a JUnit report at `report`."""
+    """A program that runs tests and leaves a JUnit report at `report`; what it prints is kept at `log`, if that is given.
+
+    pytest has none: it reads what its tests print itself, and a debugger needs its terminal.
+    """
 
     name: str
     command: list[str]
     report: Path
+    log: Path | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -111,10 +118,10 @@ def _runners(arguments: list[str], javascript: list[str]) -> list[Runner]:
     runners = [Runner("pytest", pytest, report)]
     if javascript:
         report = RESULTS / "node.xml"
-        # Once for people, once for the reader of logs.
-        reporters = ["spec", "stdout", "spec", str(RESULTS / "node.log"), "junit", str(report)]
+        reporters = ["spec", "stdout", "junit", str(report)]
         options = [f"--test-reporter{'-destination' * (i % 2)}={value}" for i, value in enumerate(reporters)]
-        runners.append(Runner("node", ["node", "--test", *options, *javascript], report))
+        command = ["node", "--test", *options, *javascript]
+        runners.append(Runner("node", command, report, log=RESULTS / "node.log"))
     return runners
 
 
@@ -122,7 +129,12 @@ def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> 
     """Run one runner to its end or the deadline. One that fails beside its tests counts as a failed test."""
     runner.report.unlink(missing_ok=True)
     # In our own process group, so that Ctrl-C reaches the runner too and a debugger has the terminal.
-    process = subprocess.Popen(runner.command, cwd=ROOT, env=environment)
+    output = None if runner.log is None else subprocess.PIPE
+    process = subprocess.Popen(
+        runner.command, cwd=ROOT, env=environment, stdout=output, stderr=output and subprocess.STDOUT
+    )
+    copying = threading.Thread(target=_copy, args=(process, runner.log), daemon=True)
+    copying.start()
     try:
         status = process.wait(deadline_seconds)
     except subprocess.TimeoutExpired:
@@ -130,6 +142,7 @@ def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> 
         status = 1
     finally:
         _end(process)
+        copying.join(COPY_SECONDS)
     try:
         tally = read_report(runner.report)
     except (OSError, ElementTree.ParseError) as error:
@@ -139,6 +152,15 @@ def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> 
         print(f"{runner.name} ended with status {status}, though no test of it failed")
         tally.failed += 1
     return tally
+
+
+def _copy(process: subprocess.Popen[bytes], log: Path | None) -> None:
+    """Print what a runner prints, as it comes, and keep it."""
+    if process.stdout is not None and log is not None:
+        with process.stdout, log.open("wb") as kept:
+            for line in process.stdout:
+                kept.write(line)
+                print(line.decode(errors="replace"), end="", flush=True)
 
 
 def _read_logs(folder: Path, began: float) -> Tally:

@@ -51,6 +51,14 @@ def test_a_runner_that_hangs_is_ended_and_is_a_failure(results: Path) -> None:
     assert run_script(results, "import time; time.sleep(60)", deadline_seconds=1).failed == 1
 
 
+def test_what_a_runner_prints_is_shown_and_kept(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = "import sys; print('to one'); print('to the other', file=sys.stderr)"
+    runner = Runner("node", [sys.executable, "-c", script], results / "x.xml", log=results / "node.log")
+    run_tests._run(runner, {}, 20)
+    assert sorted((results / "node.log").read_text().split("\n")) == ["", "to one", "to the other"]
+    assert "to the other\n" in capsys.readouterr().out
+
+
 def test_a_token_in_a_log_of_the_run_is_a_failure_and_is_not_shown(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
