@@ -52,7 +52,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Runner:
-    """A program that runs tests and leaves a JUnit report at `report`; what it prints is kept at `log`, if that is given.
+    """A program that runs tests and leaves a JUnit report at `report`; what it prints goes to `log`, if given.
 
     pytest has none: it reads what its tests print itself, and a debugger needs its terminal.
     """
