@@ -8,6 +8,7 @@ import httpx
 import orjson
 import pytest
 
+from core.protocol.collection import Collection
 from tests.gateways import Socket, run_gateway, wait_until
 from tests.integration.api.conftest import Api, create, problem
 from tests.servers import Database, Servers
@@ -27,15 +28,17 @@ class Victim:
         self.records: list[tuple[str, str]] = []
         self.cursors: list[tuple[str, str]] = []
         self.mutations: list[dict[str, Any]] = []
+        self.portal_token = ""
+        self.invitation = ""
 
     async def furnish(self, api: Api) -> None:
         client = api.client(self.tenant)
         for collection in COLLECTIONS:
             for _ in range(2):
-                fields = {NAME.get(collection, "name"): f"{self.canary} {new_id()}"}
-                if collection not in ("teams",):
-                    fields["notes"] = self.canary
+                fields = self.fields_of(api.services.watcher.current.collections[collection])
+                fields |= {NAME.get(collection, "name"): f"{self.canary} {new_id()}"}
                 record = await create(client, collection, **fields)
+                assert str(record).count(self.canary) == len(fields)
                 self.records.append((collection, record["id"]))
             page = (await client.get(f"/api/{collection}?limit=1")).json()
             self.cursors.append((collection, page["next_cursor"]))
@@ -49,6 +52,23 @@ class Victim:
         body = {"client_id": new_id(), "now_ms": 1, "mutations": [mutation]}
         assert (await client.post("/api/sync", json=body)).status_code == 200
         self.mutations.append(mutation)
+        contact = next(record for collection, record in self.records if collection == "contacts")
+        access = await client.post(f"/api/contacts/{contact}/portal-access")
+        self.portal_token = access.json()["token"]
+        invited = await client.post(
+            "/api/auth/invitations", json={"email": f"{self.canary}@victim.test", "role": "agent"}
+        )
+        self.invitation = invited.json()["id"]
+
+    def fields_of(self, collection: Collection) -> dict[str, str]:
+        """The canary in every field that takes one."""
+        return {
+            field.name: self.canary
+            for field in collection.fields.values()
+            if field.type == "text"
+            and field.writable
+            and (field.max_length is None or field.max_length >= len(self.canary))
+        }
 
 
 class Attacker:
@@ -92,10 +112,32 @@ class Attacker:
             {"method": "DELETE", "url": f"/api/auth/sessions/{victim.tenant.sessions['ana']}"},
             {"method": "GET", "url": f"/api/clients/{record}/tax-id"},
             {"method": "POST", "url": f"/api/contacts/{record}/portal-access"},
+            {"method": "DELETE", "url": f"/api/auth/invitations/{victim.invitation}"},
+            {"method": "GET", "url": "/api/auth/invitations"},
+            {"method": "GET", "url": "/api/auth/sessions"},
+            {"method": "GET", "url": "/api/auth/security-events", "params": {"before": record}},
+            {"method": "GET", "url": "/api/organization_members"},
+            {"method": "POST", "url": "/api/teams", "json": {"name": new_id(), "organization_id": record}},
+            {
+                "method": "POST",
+                "url": "/api/team_members",
+                "json": {"team_id": record, "user_id": victim.tenant.people["ana"]},
+            },
+            {
+                "method": "GET",
+                "url": "/api/portal",
+                "headers": {"authorization": f"Bearer {self.forged(victim.portal_token)}"},
+            },
             {"method": "GET", "url": f"/api/{self.noise()}"},
             {"method": "GET", "url": f"/api/{collection}/{self.noise()}"},
         ]
         return chance.choice(choices)
+
+    def forged(self, portal_token: str) -> str:
+        """A portal's token with another random part: what it names is there."""
+        return portal_token[:50] + "".join(
+            self.chance.choices(string.ascii_letters, k=len(portal_token) - 50)
+        )
 
     def position(self, collection: str, record: str) -> dict[str, Any]:
         topic = self.chance.choice(["*", collection, f"{collection}/{record}"])
@@ -165,9 +207,19 @@ async def attack(
     tenants = [await create_tenant(owner, f"org-{new_id()}") for _ in range(organizations)]
     mine, *others = tenants
     victims = [Victim(tenant, f"canary-{new_id()}") for tenant in others]
+    await owner.execute("UPDATE organization_members SET role = 'owner' WHERE role = 'manager'")
     for victim in victims:
         await victim.furnish(api)
     canaries = [victim.canary for victim in victims]
+    for victim in victims:
+        # Names of people, branches and the organisation as well.
+        for table in ("organizations", "branches"):
+            key = "id" if table == "organizations" else "organization_id"
+            await owner.execute(
+                f"UPDATE {table} SET name = $2 WHERE {key} = $1", victim.tenant.id, victim.canary
+            )
+        people = list(victim.tenant.people.values())
+        await owner.execute("UPDATE users SET name = $2 WHERE id = ANY ($1::uuid[])", people, victim.canary)
     before = await state_of(owner, [tenant.id for tenant in others])
     attacker = Attacker(mine, victims, seed)
     client = api.client(mine)
