@@ -20,9 +20,9 @@ Result = TypeVar("Result")
 
 WORKERS = 2
 WAITING_LIMIT = 64
-NICENESS = 10
+NICENESS = 19
 """By how much the threads that check passwords stand behind the others, where the system has priorities of threads.
-On a machine that is at its limit they get a tenth of it, so that people still come in.
+On a machine that is at its limit they get a twentieth of it, four at a time a check, so that people still come in.
 """
 
 # Of a password that nobody knows: somebody unknown costs as much time as somebody who mistyped.
