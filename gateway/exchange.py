@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from redis.asyncio import Redis
 
+from core.cancellation import raise_if_cancelled
 from gateway.broker import BROKER_ERRORS, Broker
 from gateway.bulletin import (
     Ask,
@@ -180,7 +181,9 @@ class Exchange:
                 batch.append(self._queue.get_nowait())
             try:
                 await self._publish(batch)
+                raise_if_cancelled()
             except BROKER_ERRORS as error:
+                raise_if_cancelled()
                 _log.warning("presence.unsent", error=type(error).__name__, bulletins=len(batch))
                 self._metrics.bulletins_lost += len(batch)
             finally:

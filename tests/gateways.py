@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from core.cancellation import raise_if_cancelled
 from core.database import create_pool
 from core.log import fetch_changes, fetch_head
 from core.protocol.change import LoggedChange
@@ -110,6 +111,7 @@ class ScriptedRelay:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
+            raise_if_cancelled()
             if self.is_beating:
                 await self.beat()
             await asyncio.sleep(0.2)

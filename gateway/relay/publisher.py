@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.cancellation import raise_if_cancelled
 from core.transport import closed_transports_are_errors
 
 PUBLISH_SECONDS = 2.0
@@ -52,6 +53,7 @@ class Publisher:
         with closed_transports_are_errors():
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await pipeline.execute()
+        raise_if_cancelled()
 
     async def remember(self, shard: int, epoch: str, offsets: Mapping[str, int]) -> None:
         """Have Redis remember published offsets, by organisation. Raises one of PUBLISH_ERRORS."""
@@ -63,6 +65,7 @@ class Publisher:
         with closed_transports_are_errors():
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await pipeline.execute()
+        raise_if_cancelled()
 
     async def recall(self, shard: int, epoch: str) -> dict[str, int]:
         """What Redis remembers of this epoch: nothing, if it was away or emptied. Raises one of PUBLISH_ERRORS."""
@@ -76,6 +79,7 @@ class Publisher:
         with closed_transports_are_errors():
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._redis.ping()
+        raise_if_cancelled()
 
 
 def _text(value: bytes | str) -> str:
