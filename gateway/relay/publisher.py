@@ -79,7 +79,6 @@ class Publisher:
         with closed_transports_are_errors():
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._redis.ping()
-        raise_if_cancelled()
 
 
 def _text(value: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""Publishing to Redis, where no server shows the moment: what a driver does with a cancellation is a matter of chance."""
+"""Publishing, where no server shows the moment: what a driver does with a cancellation is a matter of chance."""
 
 import asyncio
 from types import SimpleNamespace
