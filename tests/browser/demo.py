@@ -3,9 +3,21 @@
 import json
 from dataclasses import dataclass
 
+import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from tests.stack import Stack
+
+SIZES = {390: 844, 900: 800, 1440: 900}
+"""Heights of windows by their widths: a telephone, a tablet, a screen."""
+
+_USUAL = {(390, "light"), (900, "dark"), (1440, "light")}
+FORMATS = [
+    pytest.param(width, scheme, marks=() if (width, scheme) in _USUAL else pytest.mark.long)
+    for width in SIZES
+    for scheme in ("light", "dark")
+]
+"""Every width and colour scheme; each of them once in the ordinary suite."""
 
 
 @dataclass(frozen=True, slots=True)

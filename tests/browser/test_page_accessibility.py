@@ -5,10 +5,8 @@ from playwright.async_api import Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import Pane, id_of, open_demo
+from tests.browser.demo import FORMATS, Pane, id_of, open_demo
 from tests.stack import Stack
-
-FORMATS = [(1440, "light"), (1440, "dark"), (900, "light"), (390, "light"), (390, "dark")]
 
 
 @pytest.mark.parametrize(("width", "scheme"), FORMATS)

@@ -10,11 +10,11 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
+from tests.browser.demo import FORMATS, SIZES
 from tests.stack import Stack
 
 DEMO = "SELECT id FROM organizations WHERE slug = 'demo'"
 MANY = 10_000
-SIZES = {390: 844, 900: 800, 1440: 900}
 BOARDS = "left.list=deals&left.view=board&right.list=deals&right.view=board"
 
 
@@ -313,8 +313,7 @@ LONGEST_FRAME = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize(("width", "scheme"), FORMATS)
 async def test_the_board_fits_and_can_be_used_by_everybody(
     open_page: OpenPage, stack: Stack, screenshots: Path, width: int, scheme: str
 ) -> None:

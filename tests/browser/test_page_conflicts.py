@@ -8,11 +8,10 @@ from playwright.async_api import Dialog, Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import Pane, add_leads, open_demo
+from tests.browser.demo import FORMATS, SIZES, Pane, add_leads, open_demo
 from tests.stack import Stack
 
 DEMO = "SELECT id FROM organizations WHERE slug = 'demo'"
-SIZES = {390: 844, 900: 800, 1440: 900}
 TOO_LONG = "x" * 201  # for a name
 
 
@@ -339,8 +338,7 @@ async def test_closing_the_window_is_warned_of_only_if_something_would_be_lost(
     assert warnings == ([] if keeps else ["beforeunload"])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize(("width", "scheme"), FORMATS)
 async def test_what_needs_a_person_fits_and_can_be_used_by_everybody(
     open_page: OpenPage, stack: Stack, screenshots: Path, width: int, scheme: str
 ) -> None:

@@ -8,11 +8,10 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED, Pane, open_demo, refuse_pushes
+from tests.browser.demo import FORMATS, IS_DRAFTED, SIZES, Pane, open_demo, refuse_pushes
 from tests.stack import Stack
 
 ANA, CARLA, VERA = "ana@demo.test", "carla@demo.test", "vera@demo.test"
-SIZES = {390: 844, 900: 800, 1440: 900}
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,8 +386,7 @@ async def test_a_record_that_leaves_what_somebody_may_read_is_not_shown_to_them_
     await expect(rita.element).not_to_contain_text("Émile")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize(("width", "scheme"), FORMATS)
 async def test_the_record_page_fits_and_can_be_used_by_everybody(
     open_page: OpenPage, stack: Stack, screenshots: Path, width: int, scheme: str
 ) -> None:
