@@ -37,7 +37,6 @@ FIRST_VALUE = 5_000_000
 PATIENCE_MS = 120_000.0
 CHANGED = 8
 _CLIENT = Path(outside_programs.JAVASCRIPT_CLIENT)
-_SWITCHES = ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
 _queries = load("benchmarks", "page.sql")
 
 # Notes when the first row, and when all records of all panes, were on the screen: a message that is posted in a frame
@@ -107,10 +106,8 @@ async def _run(stack: Stack, updates: int, loads: int) -> int:
         await owner.execute(_queries.fill_leads, RECORDS)
         await owner.execute("ANALYZE")
         async with async_playwright() as playwright:
-            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-            browser = await playwright.chromium.launch(
-                executable_path=os.environ["CHROMIUM"], args=[*_SWITCHES, *sandbox]
-            )
+            switches = outside_programs.CHROMIUM_SWITCHES
+            browser = await playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=switches)
             report.say(f"Chromium {browser.version}, headless; {RECORDS:,} leads, and the demo's deals")
             await _judge_loads(report, stack, browser, loads)
             await _judge_work(report, stack, browser, updates)

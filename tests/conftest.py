@@ -1,7 +1,6 @@
 """Fixtures for every folder of tests: real servers, once a session, and a fresh database where one is asked for."""
 
 import faulthandler
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,17 +11,7 @@ from playwright.async_api import Browser, async_playwright
 from tests.leaks import pytest_runtest_makereport as pytest_runtest_makereport  # a hook: pytest finds it here
 from tests.servers import Database, Servers, run_servers
 from tests.stack import RESULTS, Stack, run_stack
-from tools.outside_programs import working_chromium
-
-CHROMIUM_OPTIONS = [
-    # It looks for updates and reports home otherwise; tests reach nothing but this machine.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-    "--no-first-run",
-]
-
+from tools.outside_programs import CHROMIUM_SWITCHES, working_chromium
 
 LONG_SECONDS = 4 * 60 * 60
 """A full form that takes longer than this hangs."""
@@ -83,10 +72,8 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     """A headless Chromium; each test opens a context of its own in it, as another person would."""
-    # Chromium's sandbox does not run as root.
-    options = [*CHROMIUM_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=chromium, args=options)
+        launched = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_SWITCHES)
         yield launched
         await launched.close()
 
