@@ -1225,7 +1225,7 @@ BEGIN
     RAISE EXCEPTION 'cannot track %: expected a table in schema public', p_table USING ERRCODE = 'BL005';
   END IF;
   IF v_name !~ '^[a-z][a-z0-9_]{0,39}$' OR v_name IN ('auth', 'sync', 'changes', 'overwritten', 'client-config', 'commits', 'history', 'tombstones', 'mutations',
-      'overwritten_values', 'epochs', 'sessions', 'users', 'organizations', 'invitations', 'password_resets', 'sealed_values', 'security_events', 'portal',
+      'overwritten_values', 'epochs', 'sessions', 'users', 'organizations', 'invitations', 'password_resets', 'sealed_values', 'security_events', 'people', 'portal',
       'client_portal_access', 'integrations', 'preferences', 'tracked_tables', 'relay_leases', 'relay_positions', 'migrations') THEN
     RAISE EXCEPTION 'cannot track %: expected a name of lower-case letters, digits and _ (at most 40) that the system does not use itself', p_table USING ERRCODE = 'BL005';
   END IF;

@@ -26,7 +26,7 @@ from api.limiting import is_login
 from api.middleware import BODY_LIMIT_BYTES, Rim, Turnstile
 from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
 from api.problems import ProblemError
-from api.routes import auth, invitations, passwords, portal, sealed, service, sessions
+from api.routes import auth, invitations, passwords, people, portal, sealed, service, sessions
 from api.routes.changes import pull
 from api.routes.collections import get_record, list_records
 from api.routes.history import list_history, restore_record
@@ -47,7 +47,9 @@ KEEP_ALIVE_SECONDS = 75
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 
-_ROUTERS = tuple(each.router for each in (auth, sessions, passwords, invitations, sealed, portal, service))
+_ROUTERS = tuple(
+    each.router for each in (auth, sessions, passwords, people, invitations, sealed, portal, service)
+)
 
 _log = structlog.get_logger()
 
@@ -147,7 +149,7 @@ class _CollectionName(StringConvertor):
     No table of these names can be tracked.
     """
 
-    regex = r"(?!(?:auth|changes|client-config|overwritten|portal|sync)(?:/|$))[^/]+"
+    regex = r"(?!(?:auth|changes|client-config|overwritten|people|portal|sync)(?:/|$))[^/]+"
 
 
 register_url_convertor("collection", _CollectionName())

@@ -64,7 +64,7 @@ def _paths(collection: Collection, name: str) -> Schema:
             "parameters": [_parameter("id", "path", UUID, "The record's id.")],
             "get": _operation(
                 collection, "history", "Versions, newest first", {200: _content(f"{name}History")},
-                (400, 401, 403, 404, 422, 503), parameters=_paging(),
+                (400, 401, 403, 404, 422, 503), parameters=paging(),
             ),
         },
         f"{base}/{{id}}/restore": {
@@ -87,7 +87,7 @@ def _list(collection: Collection, name: str) -> Schema:
         {200: _content(f"{name}Page", etag=True), 304: {"description": "Nothing has changed."}},
         (400, 401, 403, 404, 422, 503),
         parameters=[
-            *_paging(), _parameter("sort", "query", sort, "With a minus: descending. Null comes last."), *filters,
+            *paging(), _parameter("sort", "query", sort, "With a minus: descending. Null comes last."), *filters,
             _header("If-None-Match", "The ETag of an earlier answer."),
         ],
     )  # fmt: skip
@@ -184,7 +184,8 @@ def _idempotency_key() -> Schema:
     )
 
 
-def _paging() -> list[Schema]:
+def paging() -> list[Schema]:
+    """The parameters `limit` and `cursor` of a list."""
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
         _parameter("limit", "query", limit, "How many at most."),

@@ -152,6 +152,15 @@ RETURNING m.id;
 -- A new person; no row if the address is somebody's already.
 INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4) ON CONFLICT (email) DO NOTHING RETURNING id;
 
+-- name: fetch_people
+-- An organisation's members, by id, after a person ($2) where one is given: those of branches ($3) and of all; null: everybody.
+SELECT u.id::text AS id, u.name, u.email, m.role::text AS role, m.branch_ids::text[] AS branch_ids,
+  m.disabled_at IS NOT NULL OR u.disabled_at IS NOT NULL AS disabled
+FROM organization_members m JOIN users u ON u.id = m.user_id
+WHERE m.organization_id = $1 AND ($2::uuid IS NULL OR m.user_id > $2)
+  AND ($3::uuid[] IS NULL OR m.branch_ids IS NULL OR m.branch_ids && $3)
+ORDER BY m.user_id LIMIT $4;
+
 -- name: count_branches
 -- How many of these branches ($2) the organisation has.
 SELECT count(*) FROM branches WHERE organization_id = $1 AND id = ANY ($2::uuid[]);

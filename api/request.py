@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import orjson
 from starlette.requests import Request
 
+from api.cursor import Cursor, CursorForeignError, CursorMalformedError, read_cursor
 from api.peer import address_of
 from api.problems import ProblemError
 from api.services import Services
@@ -73,6 +74,22 @@ def query_of(request: Request) -> str:
     except UnicodeDecodeError:
         raise ProblemError("malformed_query", "expected percent-encoded ASCII") from None
     return query
+
+
+def read_cursor_of(services: Services, organization_id: str, query: str, text: str | None) -> Cursor | None:
+    """Where the page before ended, None on the first; `query` is the digest of what is listed. Raises ProblemError 400
+    or 403.
+    """
+    if text is None:
+        return None
+    try:
+        return read_cursor(text, key=services.cursor_key, organization_id=organization_id, query=query)
+    except CursorForeignError:
+        raise ProblemError("cursor_foreign", "the cursor is another organisation's") from None
+    except CursorMalformedError:
+        raise ProblemError(
+            "cursor_malformed", "expected a next_cursor of this address, with the same sort and filters"
+        ) from None
 
 
 def record_id(request: Request) -> str:

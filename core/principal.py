@@ -55,6 +55,19 @@ class Principal:
         )
 
     @property
+    def handles_memberships(self) -> bool:
+        """Whether they see who belongs to the organisation with e-mail address, role and branches."""
+        return self.role in ("owner", "admin")
+
+    @property
+    def known_branches(self) -> frozenset[str] | None:
+        """Branches whose people they know by name, beside those of all branches; None for everybody.
+
+        Who reads their own branches only meets the names of those who may write there.
+        """
+        return None if self.handles_memberships else self.readable_branches
+
+    @property
     def invites(self) -> bool:
         """Whether they may ask people in, and see who was asked."""
         return self.role in ("owner", "admin")

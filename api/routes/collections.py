@@ -7,12 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answer import etag_of, not_modified, page_response, record_response, show, show_all, shown_fields
-from api.cursor import Cursor, CursorForeignError, CursorMalformedError, digest_of, read_cursor, write_cursor
+from api.cursor import Cursor, digest_of, write_cursor
 from api.listing import ListQuery, parse_list_query, refuse_parameters
 from api.principals import fetch_in
 from api.problems import ProblemError
-from api.request import authenticate, matches_none, query_of, record_id, services_of
-from api.services import Services
+from api.request import authenticate, matches_none, query_of, read_cursor_of, record_id, services_of
 from api.statement import page_statements, record_statement, records_statement
 from api.validation import FieldFault, InvalidFieldsError
 from core.database import Connection, scoped
@@ -57,7 +56,7 @@ async def list_records(request: Request) -> Response:
         principal = await fetch_in(connection, claims)
         view = view_of(query.topic, principal, catalogue)
         _refuse_hidden_sort(query, principal, collection)
-        after = _after(query, principal, services)
+        after = read_cursor_of(services, principal.organization_id, query.digest, query.cursor)
         # The head before the rows: what is newer than it comes in the deltas from it.
         epoch, head = await fetch_head(connection, principal.organization_id)
         etag = _list_etag(query, view, catalogue, epoch, head)
@@ -154,24 +153,6 @@ async def _fetch_page(
             found = await connection.fetch(statement.sql, *statement.parameters)
             rows.extend(Row(row[0].encode(), row[1], row[2]) for row in found)
     return rows
-
-
-def _after(query: ListQuery, principal: Principal, services: Services) -> Cursor | None:
-    if query.cursor is None:
-        return None
-    try:
-        return read_cursor(
-            query.cursor,
-            key=services.cursor_key,
-            organization_id=principal.organization_id,
-            query=query.digest,
-        )
-    except CursorForeignError:
-        raise ProblemError("cursor_foreign", "the cursor is of another organisation's list") from None
-    except CursorMalformedError:
-        raise ProblemError(
-            "cursor_malformed", "expected a next_cursor of a list with this collection, sort and filters"
-        ) from None
 
 
 def _refuse_hidden_sort(query: ListQuery, principal: Principal, collection: Collection) -> None:

@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answer import page_response, show, shown_fields
-from api.cursor import Cursor, CursorForeignError, CursorMalformedError, digest_of, read_cursor, write_cursor
+from api.cursor import Cursor, digest_of, write_cursor
 from api.listing import parse_limit, refuse_parameters, split_query
 from api.principals import fetch_in
 from api.problems import ProblemError
-from api.request import authenticate, if_match, query_of, read_json, record_id, services_of
+from api.request import authenticate, if_match, query_of, read_cursor_of, read_json, record_id, services_of
 from api.routes.collections import collection_of, demand_reading, fetch_record, no_record
 from api.routes.writes import Write, begin
-from api.services import Services
 from api.statement import record_statement
 from api.validation import FieldFault, InvalidFieldsError, describe
 from core.database import Connection, scoped
@@ -40,7 +39,8 @@ async def list_history(request: Request) -> Response:
     limit = parse_limit(own.get("limit"))
     identifier = record_id(request)
     digest = digest_of("history", collection.name, identifier)
-    below = _below(own.get("cursor"), services, claims.organization_id, digest)
+    cursor = read_cursor_of(services, claims.organization_id, digest, own.get("cursor"))
+    below = None if cursor is None else int(cursor.value or 0)
     async with scoped(services.pool, claims.organization_id) as connection:
         principal = await fetch_in(connection, claims)
         demand_reading(principal, collection)
@@ -49,9 +49,9 @@ async def list_history(request: Request) -> Response:
     headers: dict[str, str] = {}
     next_cursor = None
     if len(rows) > limit:
-        cursor = Cursor(str(rows[limit - 1]["version"]), identifier)
+        last = Cursor(str(rows[limit - 1]["version"]), identifier)
         next_cursor = write_cursor(
-            cursor, key=services.cursor_key, organization_id=principal.organization_id, query=digest
+            last, key=services.cursor_key, organization_id=principal.organization_id, query=digest
         )
         headers["link"] = f'<{request.url.path}?limit={limit}&cursor={next_cursor}>; rel="next"'
     shown = shown_fields(principal, collection)
@@ -180,18 +180,6 @@ def _actor(row: asyncpg.Record) -> dict[str, Any] | None:
         return None
     branch_id = None if row["actor_branch"] is None else str(row["actor_branch"])
     return {"user_id": str(row["actor_id"]), "name": row["actor_name"], "branch_id": branch_id}
-
-
-def _below(text: str | None, services: Services, organization_id: str, digest: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        cursor = read_cursor(text, key=services.cursor_key, organization_id=organization_id, query=digest)
-    except CursorForeignError:
-        raise ProblemError("cursor_foreign", "the cursor is of another organisation's record") from None
-    except CursorMalformedError:
-        raise ProblemError("cursor_malformed", "expected a next_cursor of this record's history") from None
-    return int(cursor.value or 0)
 
 
 def _parse_restore(body: Any) -> tuple[int, frozenset[str] | None]:

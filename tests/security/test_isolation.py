@@ -42,6 +42,8 @@ class Victim:
                 self.records.append((collection, record["id"]))
             page = (await client.get(f"/api/{collection}?limit=1")).json()
             self.cursors.append((collection, page["next_cursor"]))
+        page = (await client.get("/api/people?limit=1")).json()
+        self.cursors.append(("people", page["next_cursor"]))
         mutation = {
             "mutation_id": new_id(),
             "collection": "leads",
@@ -114,6 +116,8 @@ class Attacker:
             {"method": "POST", "url": f"/api/contacts/{record}/portal-access"},
             {"method": "DELETE", "url": f"/api/auth/invitations/{victim.invitation}"},
             {"method": "GET", "url": "/api/auth/invitations"},
+            {"method": "GET", "url": "/api/people"},
+            {"method": "GET", "url": "/api/people", "params": {"organization_id": victim.tenant.id}},
             {"method": "GET", "url": "/api/auth/sessions"},
             {"method": "GET", "url": "/api/auth/security-events", "params": {"before": record}},
             {"method": "GET", "url": "/api/organization_members"},
@@ -212,14 +216,18 @@ async def attack(
         await victim.furnish(api)
     canaries = [victim.canary for victim in victims]
     for victim in victims:
-        # Names of people, branches and the organisation as well.
+        # Names of people, branches and the organisation as well, and e-mail addresses.
         for table in ("organizations", "branches"):
             key = "id" if table == "organizations" else "organization_id"
             await owner.execute(
                 f"UPDATE {table} SET name = $2 WHERE {key} = $1", victim.tenant.id, victim.canary
             )
         people = list(victim.tenant.people.values())
-        await owner.execute("UPDATE users SET name = $2 WHERE id = ANY ($1::uuid[])", people, victim.canary)
+        await owner.execute(
+            "UPDATE users SET name = $2::text, email = id || $2::text || '@victim.test' WHERE id = ANY ($1::uuid[])",
+            people,
+            victim.canary,
+        )
     before = await state_of(owner, [tenant.id for tenant in others])
     attacker = Attacker(mine, victims, seed)
     client = api.client(mine)

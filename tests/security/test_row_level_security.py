@@ -38,6 +38,11 @@ async def canaries(owner: Connection, api: Api, other: Tenant) -> dict[str, Any]
     gone = await create(theirs, "tasks", title=CANARY)
     await theirs.delete(f"/api/tasks/{gone['id']}")
     await create(theirs, "teams", name=CANARY)
+    await owner.execute(
+        "UPDATE users SET name = $2::text, email = id || $2::text || '@other.test' WHERE id = ANY ($1::uuid[])",
+        list(other.people.values()),
+        CANARY,
+    )
     ana = other.people["ana"]
     await owner.execute(
         "INSERT INTO overwritten_values (organization_id, user_id, collection, record_id, field, value, written_at_ms,"
@@ -202,6 +207,8 @@ async def test_an_application_that_forgets_its_filter_shows_no_foreign_byte(
             assert answer.status_code in (403, 404, 409), answer.text
             answers.append(answer)
     answers.append(await ana.get("/api/overwritten"))
+    answers.append(await ana.get("/api/people?limit=200"))
+    assert tenant.people["ben"] in answers[-1].text
     start = await ana.get("/api/changes?topic=*")
     epoch = start.json()["epoch"]
     answers.append(await ana.get("/api/changes", params={"topic": "*", "epoch": epoch, "offset": 0}))

@@ -247,6 +247,9 @@ async def test_the_table_in_the_documentation_is_the_matrix(api: Api) -> None:
 def test_the_other_rights_in_the_documentation_are_those_of_the_code() -> None:
     everybody = [principal_of(role, everywhere=True, reads="all", north="n") for role in ROLES]
     rights = {
+        "see people's e-mail addresses, roles and branches, and who is disabled": [
+            each.handles_memberships for each in everybody
+        ],
         "invite people (owners: only by owners)": [each.invites for each in everybody],
         "read the audit log of security events": [each.reads_security_events for each in everybody],
         "tax ids of clients": [each.handles_tax_ids for each in everybody],
