@@ -228,16 +228,25 @@ class People:
             )
         return True
 
-    async def accept(self, token: str, name: str | None, password: str, address: str) -> None:
-        """Make whoever holds the token a member. Who has an account proves it by its password, who is new chooses one.
+    async def find_invitation(self, token: str) -> asyncpg.Record:
+        """The open invitation that a token is for: organisation, address, role, and the person if there is one.
 
-        Raises LinkRefusedError, WrongPasswordError, NewcomerError, TooBusyError.
+        Raises LinkRefusedError.
         """
         organization_id = _organization_of(token)
         async with scoped(self._pool, organization_id) as connection:
             found = await connection.fetchrow(_queries.find_invitation, organization_id, _hash(token))
         if found is None or found["disabled"]:
             raise LinkRefusedError
+        return found
+
+    async def accept(self, token: str, name: str | None, password: str, address: str) -> None:
+        """Make whoever holds the token a member. Who has an account proves it by its password, who is new chooses one.
+
+        Raises LinkRefusedError, WrongPasswordError, NewcomerError, TooBusyError.
+        """
+        found = await self.find_invitation(token)
+        organization_id = found["organization_id"]
         is_known = found["password_hash"] is not None
         if is_known and not await self._passwords.matches(found["password_hash"], password):
             raise WrongPasswordError

@@ -71,6 +71,22 @@ class OpenInvitations(BaseModel):
     items: list[OpenInvitation]
 
 
+class ShowBody(_Body):
+    """What came by mail."""
+
+    token: Text
+
+
+class Offer(BaseModel):
+    """What an invitation makes of whom. `name` is null for somebody new, who has to say it when they accept."""
+
+    organization_name: str
+    role: str
+    email: str
+    name: str | None
+    has_password: bool
+
+
 class AcceptBody(_Body):
     """What came by mail. Who has an account proves it with its password, who is new chooses one and says their name."""
 
@@ -164,6 +180,24 @@ async def withdraw(request: Request, id: str, claims: Authenticated) -> None:
         raise ProblemError("not_found", "there is no such invitation that is open")
 
 
+@router.post("/invitations/show", responses=problems(400, 410, 413, 415, 422, 429, 503))
+async def show(request: Request, body: ShowBody) -> Offer:
+    """What an invitation offers, before it is accepted."""
+    services = services_of(request)
+    await services.limiter.admit_login(request)
+    try:
+        found = await services.people.find_invitation(body.token)
+    except LinkRefusedError:
+        raise _refused() from None
+    return Offer(
+        organization_name=found["organization_name"],
+        role=found["role"],
+        email=found["email"],
+        name=found["name"],
+        has_password=found["password_hash"] is not None,
+    )
+
+
 @router.post(
     "/invitations/accept", status_code=204, responses=problems(400, 401, 410, 413, 415, 422, 429, 503)
 )
@@ -174,7 +208,7 @@ async def accept(request: Request, body: AcceptBody) -> None:
     try:
         await services.people.accept(body.token, body.name, body.password, address_of(request))
     except LinkRefusedError:
-        raise ProblemError("link_refused", "the invitation was used, taken back or is too old") from None
+        raise _refused() from None
     except WrongPasswordError:
         raise ProblemError("credentials_refused", "the password is not your account's") from None
     except NewcomerError as error:
@@ -218,3 +252,7 @@ async def list_security_events(
         for row in rows[:limit]
     ]
     return SecurityEvents(items=items, next_before=items[-1].id if len(rows) > limit else None)
+
+
+def _refused() -> ProblemError:
+    return ProblemError("link_refused", "the invitation was used, taken back or is too old")

@@ -45,7 +45,7 @@ async def invite(client: httpx.AsyncClient, to: str, **more: Any) -> httpx.Respo
 
 
 async def test_who_is_invited_comes_in_as_they_were_invited(
-    api: Api, tenant: Tenant, boss: httpx.AsyncClient
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
 ) -> None:
     address, client = f"{new_id()}@new.test", api.client()
     north = tenant.branches["north"]
@@ -57,6 +57,15 @@ async def test_who_is_invited_comes_in_as_they_were_invited(
     # Whoever opens the file finds the link in one piece.
     files = [path.read_text() for path in (api.settings.home / "mail").glob("*.eml")]
     assert any(f"/#invitation={token}\n" in text for text in files)
+    name = await owner.fetchval("SELECT name FROM organizations WHERE id = $1", tenant.id)
+    offer = {
+        "organization_name": name,
+        "role": "agent",
+        "email": address,
+        "name": None,
+        "has_password": False,
+    }
+    assert (await client.post("/api/auth/invitations/show", json={"token": token})).json() == offer
     body = {"token": token, "name": "Nora", "password": NEW_PASSWORD}
     without_name = {"token": token, "password": NEW_PASSWORD}
     weak = body | {"password": "short"}
@@ -66,6 +75,7 @@ async def test_who_is_invited_comes_in_as_they_were_invited(
     assert (await client.post("/api/auth/invitations/accept", json=body)).status_code == 204
     # It is good once.
     problem(await client.post("/api/auth/invitations/accept", json=body), 410, "link_refused")
+    problem(await client.post("/api/auth/invitations/show", json={"token": token}), 410, "link_refused")
     signed_in = await client.post("/api/auth/login", json={"email": address, "password": NEW_PASSWORD})
     me = (await who(client, signed_in.json()["access_token"])).json()
     assert (me["name"], me["role"], me["reads"], me["branch_ids"]) == ("Nora", "agent", "own", [north])
@@ -85,6 +95,8 @@ async def test_who_has_an_account_proves_it_to_come_in_elsewhere(
     client = api.client()
     await invite(boss, address)
     token = token_in(mails(api, address)[-1], "invitation")
+    shown = (await client.post("/api/auth/invitations/show", json={"token": token})).json()
+    assert (shown["name"], shown["has_password"]) == ("Carla", True)
     wrong = {"token": token, "name": "Not Carla", "password": "not her password"}
     problem(await client.post("/api/auth/invitations/accept", json=wrong), 401, "credentials_refused")
     count = "SELECT count(*) FROM organization_members WHERE user_id = $1 AND organization_id = $2"
@@ -111,8 +123,9 @@ async def test_an_invitation_that_is_withdrawn_too_old_or_invented_lets_nobody_i
     tokens = [token_in(mails(api, address)[0], "invitation") for address in addresses]
     for token in [*tokens, "x", "", "🦊", tokens[0][:-1], "A" * 64]:
         body = {"token": token, "name": "Eve", "password": NEW_PASSWORD}
-        answer = await client.post("/api/auth/invitations/accept", json=body)
-        assert answer.json()["code"] in ("link_refused", "invalid")
+        for path, sent in (("accept", body), ("show", {"token": token})):
+            answer = await client.post(f"/api/auth/invitations/{path}", json=sent)
+            assert answer.json()["code"] in ("link_refused", "invalid")
 
 
 @pytest.mark.parametrize(
