@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from branchline_client import Change
+
 SIGNS = {"insert": "+", "update": "~", "delete": "-", "enter": "+", "leave": "-"}
 _COLOURS = {"+": "\x1b[32m", "~": "\x1b[33m", "-": "\x1b[31m"}
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
@@ -14,29 +16,29 @@ _LONGEST_VALUE = 40
 _MOST_FIELDS = 6
 
 
-def change_line(change: Mapping[str, Any], *, colours: bool) -> str:
+def change_line(change: Change, *, colours: bool) -> str:
     """`09:30:00.123 #42 ~ leads …0a1b2c3d v7 status=won value=100.00  Ana`, in UTC; control characters shown."""
-    sign = SIGNS.get(change["operation"], "?")
+    sign = SIGNS.get(change.operation, "?")
     paint, dim, bold, plain = (_COLOURS.get(sign, ""), _DIM, _BOLD, _PLAIN) if colours else ("",) * 4
-    at = datetime.fromtimestamp(change["committed_at_ms"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
-    fields = change.get("fields") or {}
-    label = next((str(fields[name]) for name in _LABELS if fields.get(name)), "")
+    at = datetime.fromtimestamp(change.committed_at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    label = next((str(change.fields[name]) for name in _LABELS if change.fields.get(name)), "")
     parts = [
-        f"{dim}{at} #{change['offset']}{plain}",
-        f"{paint}{sign} {change['collection']}{plain}",
-        f"{dim}…{change['id'][-8:]} v{change['version']}{plain}",
+        f"{dim}{at} #{change.offset}{plain}",
+        f"{paint}{sign} {change.collection}{plain}",
+        f"{dim}…{change.id[-8:]} v{change.version}{plain}",
     ]
     if label and sign == "+":
         parts.append(f"{bold}{_short(label)}{plain}")
     if sign == "~":
-        parts.append(_describe(fields))
-    if change["operation"] in ("enter", "leave"):
-        parts.append(f"({change['operation']}s the view)")
-    if change.get("overwrote"):
-        names = ", ".join(sorted({str(entry["field"]) for entry in change["overwrote"]}))
+        parts.append(_describe(change.fields))
+    if change.operation in ("enter", "leave"):
+        parts.append(f"({change.operation}s the view)")
+    if change.overwrote:
+        names = ", ".join(sorted({str(entry["field"]) for entry in change.overwrote}))
         parts.append(f"(overwrote {names})")
-    actor = change.get("actor")
-    parts.append(f" {dim}{_short(actor['name']) if actor else 'somebody in the database'}{plain}")
+    parts.append(
+        f" {dim}{_short(change.actor['name']) if change.actor else 'somebody in the database'}{plain}"
+    )
     return " ".join(part for part in parts if part)
 
 

@@ -1,24 +1,25 @@
 """A change as one line of a terminal."""
 
-from typing import Any
+from dataclasses import replace
 
+from branchline_client import Change
 from cli.change_line import change_line
 
-CHANGE: dict[str, Any] = {
-    "offset": 42,
-    "collection": "leads",
-    "id": "01970000-0000-7000-8000-00000a1b2c3d",
-    "operation": "update",
-    "version": 7,
-    "fields": {
+CHANGE = Change(
+    offset=42,
+    collection="leads",
+    id="01970000-0000-7000-8000-00000a1b2c3d",
+    operation="update",
+    version=7,
+    fields={
         "status": "won",
         "value": None,
         "updated_at": "2026-05-04T09:30:00.000000Z",
         "updated_by": "u",
     },
-    "committed_at_ms": 1777887000123,
-    "actor": {"user_id": "u", "name": "Ana", "branch_id": None},
-}
+    committed_at_ms=1777887000123,
+    actor={"user_id": "u", "name": "Ana", "branch_id": None},
+)
 
 
 def test_an_update_shows_the_fields_that_people_set() -> None:
@@ -28,12 +29,12 @@ def test_an_update_shows_the_fields_that_people_set() -> None:
 
 
 def test_an_insert_shows_what_the_record_is_called() -> None:
-    change = {**CHANGE, "operation": "insert", "fields": {"name": "Acme", "status": "new"}}
+    change = replace(CHANGE, operation="insert", fields={"name": "Acme", "status": "new"})
     assert change_line(change, colours=False) == "09:30:00.123 #42 + leads …0a1b2c3d v7 Acme  Ana"
 
 
 def test_a_write_from_psql_has_nobody_s_name() -> None:
-    change = {**CHANGE, "operation": "delete", "fields": {}, "actor": None}
+    change = replace(CHANGE, operation="delete", fields={}, actor=None)
     assert (
         change_line(change, colours=False)
         == "09:30:00.123 #42 - leads …0a1b2c3d v7  somebody in the database"
@@ -41,7 +42,7 @@ def test_a_write_from_psql_has_nobody_s_name() -> None:
 
 
 def test_what_people_typed_cannot_act_on_the_terminal() -> None:
-    change = {**CHANGE, "fields": {"notes": "\x1b]0;owned\x07" + "x" * 100, "name": "a\nb"}}
+    change = replace(CHANGE, fields={"notes": "\x1b]0;owned\x07" + "x" * 100, "name": "a\nb"})
     line = change_line(change, colours=False)
     assert line.isprintable()
     assert "notes=·]0;owned·xxx" in line
