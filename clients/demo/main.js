@@ -1,12 +1,15 @@
 /** Puts the page together: what the server says of itself, two panes, the terminal's lines, the colleagues. */
 
 import { Colleagues } from "./colleagues.js";
+import { MailLinks } from "./links.js";
 import { Pane } from "./pane.js";
 import { call } from "./session.js";
 import { Terminal } from "./terminal.js";
 
 const SHOWN_FIRST = { left: "ben@demo.test", right: "carla@demo.test" };
 const REMEMBERED = "branchline.demo.colleagues";
+
+new MailLinks(document.getElementById("link")); // first: a token does not stay in the address
 
 const terminal = new Terminal(document.getElementById("terminal"));
 const page = {
