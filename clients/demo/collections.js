@@ -35,6 +35,7 @@ const LEAD_FIELDS = [
   { name: "score", kind: "whole", max: 100 },
   { name: "next_step_at", kind: "moment" },
   { name: "branch_id", kind: "branch" },
+  { name: "owner_id", kind: "person" },
   { name: "notes", kind: "lines", max: 20_000 },
 ];
 
@@ -46,6 +47,7 @@ const DEAL_FIELDS = [
   { name: "probability", kind: "whole", max: 100, unit: "%" },
   { name: "expected_close_on", kind: "day" },
   { name: "branch_id", kind: "branch" },
+  { name: "owner_id", kind: "person" },
   { name: "notes", kind: "lines", max: 20_000 },
 ];
 

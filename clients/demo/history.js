@@ -142,7 +142,8 @@ export class History {
     const [id, { client }] = [this.#id, this.#pane];
     this.#isAsking = true;
     try {
-      const answer = await client.request("GET", `/api/${this.#collection.name}/${id}/history?limit=${PAGE}${more}`);
+      const path = `/api/${this.#collection.name}/${id}/history?limit=${PAGE}${more}`;
+      const [answer] = await Promise.all([client.request("GET", path), this.#pane.authors.learn()]);
       return id === this.#id && client === this.#pane.client ? answer : null;
     } catch (error) {
       if (id === this.#id) this.#problem = isAway(error) ? "The history comes with the connection." : sentence(error.message);

@@ -43,13 +43,14 @@ const KINDS = {
     attributes: { type: "datetime-local" },
   },
   choice: { text: choiceWords, put: (value) => value, read: (text) => text, element: "select", attributes: {} },
+  person: { text: (value, _, { nameOf }) => nameOf(value) ?? "Somebody" },
   branch: { text: (value, _, { branches }) => branches.get(value)?.name ?? "Another branch" },
 };
 
-/** Whether people edit it; a record's branch stays as it is, and is named beside its title. */
+/** Whether people edit it; a record's branch and owner stay as they are, and are named beside its title. */
 export const isEditable = ({ kind }) => "read" in KINDS[kind];
 
-/** The value in words: `—` for nothing. `context` is `{branches, currency}`. */
+/** The value in words: `—` for nothing. `context` is `{branches, currency, nameOf}`. */
 export function textOf(field, value, context) {
   if (value === null || value === undefined || value === "") return field.kind === "branch" ? "All branches" : "—";
   return KINDS[field.kind].text(value, field, context);

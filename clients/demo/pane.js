@@ -237,7 +237,8 @@ export class Pane {
 
   /** What it takes to word the values of a record. */
   contextOf(record) {
-    return { branches: this.page.branches, currency: record?.currency ?? "EUR" };
+    const nameOf = (user_id) => this.authors.nameOf(user_id);
+    return { branches: this.page.branches, currency: record?.currency ?? "EUR", nameOf };
   }
 
   // ── what is written ─────────────────────────────────────────────────────────────────────────

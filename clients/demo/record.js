@@ -151,6 +151,8 @@ export class RecordPage {
     this.#$(".overall").textContent = record && pane.mayWrite(record) ? pane.wordOf(this.id) || "Saved" : "";
     this.#$(".branch-name").textContent = this.#last ? (pane.page.branches.get(this.#last.branch_id)?.name ?? "All branches") : "";
     this.#$(".branch-name").dataset.branch = pane.page.branches.get(this.#last?.branch_id)?.slug ?? "all";
+    const owner = pane.authors.nameOf(this.#last?.owner_id);
+    this.#$(".owner").textContent = owner ? `Owner: ${owner}` : "";
     let note = "";
     if (isDeleted) note = `${this.#deletedBy} deleted this ${one}.`;
     else if (record && pane.client.principal && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);

@@ -293,6 +293,20 @@ async def test_the_history_says_who_changed_what_and_puts_it_back_for_both(
         await expect(each.input("status")).to_have_value("new")
 
 
+async def test_an_owner_is_called_by_name_to_whoever_may_know_them(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    id_ = make_lead(stack)
+    with stack.http(ANA) as http:
+        names = {person["name"]: person["id"] for person in http.get("/api/people").json()["items"]}
+    patch(stack, ANA, id_, owner_id=names["Ben Lindqvist"])
+    ana, rita = await open_record(page, stack, id_, right="rita@demo.test")
+    await expect(ana.element.locator(".owner")).to_have_text("Owner: Ben Lindqvist")
+    await expect(ana.version(0).locator("li")).to_have_text("Owner—→Ben LindqvistPut back")
+    # Ben writes to the North alone, which Rita does not read.
+    await expect(rita.version(0).locator("li")).to_have_text("Owner—→SomebodyPut back")
+    await expect(rita.element.locator(".owner")).to_be_empty()
+
+
 async def test_a_history_that_somebody_points_at_does_not_move(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page()
     id_ = make_lead(stack, phone="1")
