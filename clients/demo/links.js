@@ -75,7 +75,7 @@ export class MailLinks {
     const asked = name === null ? "Say what you are called, and choose a password." : isKnown ? `Your password, ${name}, is all it takes.` : "Choose a password.";
     this.#ask({
       title: `Join ${organization}`,
-      lead: `You are invited as ${withArticle(role)}, by the address ${email}. ${asked}`,
+      lead: `You are invited as ${withArticle(role)}, with the address ${email}. ${asked}`,
       button: "Join",
       email,
       asksName: name === null,
@@ -96,9 +96,9 @@ export class MailLinks {
     this.#say(title, lead);
     elements.email.value = email;
     this.#show(".called", asksName);
-    for (const part of [".secret", ".switch"]) this.#show(part, asksPassword);
-    this.#show(".rule", asksPassword && !isKnown);
+    for (const part of [".secret", ".rule", ".switch"]) this.#show(part, asksPassword);
     this.#$(".secret span").textContent = isKnown ? "Password" : "New password";
+    this.#$(".rule").textContent = isKnown ? "The one that you sign in with" : `At least ${MIN_LENGTH} characters`;
     elements.password.autocomplete = isKnown ? "current-password" : "new-password";
     elements.password.minLength = isKnown ? 1 : MIN_LENGTH;
     this.#show("[type=submit]", true);

@@ -84,7 +84,7 @@ async def test_an_invitation_is_accepted_and_the_new_person_signs_in(
     page = await open_page(viewport={"width": 390, "height": 844}, color_scheme="dark", tolerated=REFUSED)
     dialog = await follow(page, stack, link)
     await expect(dialog.get_by_role("heading", name="Join Other Company")).to_be_visible()
-    await expect(dialog).to_contain_text(f"as an agent, by the address {address}")
+    await expect(dialog).to_contain_text(f"as an agent, with the address {address}")
     await assert_forgotten(page, link)
     await assert_accessible(page)
     await dialog.get_by_label("Name").fill("Nora Lind")
