@@ -15,10 +15,11 @@ export class Authors {
     client.on("change", ({ actor }) => actor && this.#actors.set(actor.user_id, actor));
   }
 
-  /** The actor of a record with this id; undefined while it is not known. */
+  /** The actor of a record with this id, by name alone where its history does not tell; undefined while nothing is known. */
   find(user_id, collection, record_id) {
     if (!this.#actors.has(user_id)) void this.#ask(`/api/${collection}/${record_id}/history?limit=50`);
-    return this.#actors.get(user_id);
+    const name = this.#names.get(user_id);
+    return this.#actors.get(user_id) ?? (name && { user_id, name, branch_id: null });
   }
 
   /** What somebody is called, as far as that has been learnt and is this person's to know. */
@@ -47,7 +48,7 @@ export class Authors {
     if (this.#asked.has(path)) return;
     this.#asked.add(path);
     try {
-      const { items } = await this.#client.request("GET", path);
+      const [{ items }] = await Promise.all([this.#client.request("GET", path), this.learn()]);
       for (const { actor } of items) if (actor) this.#actors.set(actor.user_id, actor);
       this.#onKnown();
     } catch {

@@ -205,6 +205,22 @@ async def test_whose_value_was_written_over_is_told_and_restores_it(
     assert lead(stack, id_, "name") == "By Ben"
 
 
+async def test_who_wrote_over_a_value_has_a_name_though_the_history_does_not_tell(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    """As after so many versions that hers is not among those that the page asks for."""
+    page = await open_page()
+    [id_] = add_leads(stack, 1, "Long ago")
+    stack.psql(
+        "INSERT INTO overwritten_values (organization_id, user_id, collection, record_id, field, value, overwritten_by,"
+        " written_at_ms, version) SELECT l.organization_id, ben.id, 'leads', l.id, 'phone', '\"1\"', ana.id, 1, 1"
+        " FROM leads l, users ben, users ana"
+        f" WHERE l.id = '{id_}' AND ben.email = 'ben@demo.test' AND ana.email = 'ana@demo.test'"
+    )
+    ben, _ = await open_demo(page, stack)
+    await expect(ben.element.locator(".loss .by")).to_have_text("Ana")
+
+
 async def test_several_values_are_one_list_and_theirs_may_stay(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page()
     ben, ana = await open_ben_and_ana(page, stack)

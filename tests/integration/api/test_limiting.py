@@ -96,6 +96,22 @@ async def test_only_a_trusted_proxy_says_whose_address_it_is(settings: Settings)
         problem(await sign_in(api, liar, {"x-forwarded-for": address()}), 429, "rate_exceeded")
 
 
+@pytest.mark.parametrize("path", ["invitations/show", "invitations/accept", "password-reset/confirm"])
+async def test_guesses_at_what_comes_by_mail_are_limited_as_sign_ins_are(
+    settings: Settings, path: str
+) -> None:
+    bodies = {
+        "invitations/show": {"token": "A" * 64},
+        "invitations/accept": {"token": "A" * 64, "password": "a staple of batteries"},
+        "password-reset/confirm": {"token": "A" * 43, "new_password": "a staple of batteries"},
+    }
+    async with limited(settings, logins_per_minute_per_address=1) as api:
+        transport = httpx.ASGITransport(api.app, client=(address(), 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            problem(await client.post(f"/api/auth/{path}", json=bodies[path]), 410, "link_refused")
+            problem(await client.post(f"/api/auth/{path}", json=bodies[path]), 429, "rate_exceeded")
+
+
 async def statuses(client: httpx.AsyncClient, number: int) -> list[httpx.Response]:
     return [await client.post("/api/leads", json={"name": "x"}) for _ in range(number)]
 
