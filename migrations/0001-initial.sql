@@ -741,19 +741,19 @@ CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
   default_expression text, needs_settings boolean, ordinal integer
 ) LANGUAGE sql STABLE AS $$
   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
-    CASE WHEN t.typbasetype_or_self = 'timestamptz'::regtype THEN format('coalesce(to_char(%%1$s.%1$I AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %%1$s.%1$I::text)', a.attname)
-         WHEN t.typbasetype_or_self = 'timestamp'::regtype THEN format('coalesce(to_char(%%1$s.%1$I, ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %%1$s.%1$I::text)', a.attname)
-         WHEN t.typbasetype_or_self IN ('numeric'::regtype, 'bpchar'::regtype) THEN format('%%1$s.%I::text', a.attname)
-         WHEN t.typbasetype_or_self = 'numeric[]'::regtype THEN format('%%1$s.%I::text[]', a.attname)
-         ELSE format('%%1$s.%I', a.attname) END,
+    CASE WHEN t.typbasetype_or_self = 'timestamptz'::regtype THEN format('coalesce(to_char(%1$s AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %1$s::text)', v.value)
+         WHEN t.typbasetype_or_self = 'timestamp'::regtype THEN format('coalesce(to_char(%1$s, ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %1$s::text)', v.value)
+         WHEN t.typbasetype_or_self IN ('numeric'::regtype, 'bpchar'::regtype) THEN v.value || '::text'
+         WHEN t.typbasetype_or_self = 'numeric[]'::regtype THEN v.value || '::text[]'
+         ELSE v.value END,
     -- json, xml and the like have no equality; their text has. Of some types equal values are written differently (1.5 and
     -- 1.50): what differs in a record is a change.
     CASE WHEN (t.typbasetype_or_self = 'numeric'::regtype AND a.atttypmod = -1) OR t.name = 'citext' OR t.typbasetype_or_self IN
            ('jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype, 'numeric[]'::regtype, 'jsonb[]'::regtype, 'interval[]'::regtype)
-         THEN format('%%1$s.%I::text COLLATE "C"', a.attname)
+         THEN v.value || '::text COLLATE "C"'
          WHEN EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprcanhash AND o.oprleft = t.typbasetype_or_self)
            OR t.typtype = 'e' OR t.typcategory = 'A'
-         THEN format('%%1$s.%I', a.attname) ELSE format('%%1$s.%I::text', a.attname) END,
+         THEN v.value ELSE v.value || '::text' END,
     a.attname IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
     a.attgenerated = '' AND a.attidentity <> 'a'
       AND a.attname NOT IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
@@ -769,6 +769,10 @@ CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
   FROM pg_attribute a
   JOIN (SELECT oid, typname AS name, typtype, typcategory, CASE WHEN typtype = 'd' THEN typbasetype ELSE oid END AS typbasetype_or_self FROM pg_type) t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  -- What triggers see of a virtual column is null: its expression is used in its place.
+  CROSS JOIN LATERAL (SELECT CASE WHEN a.attgenerated = 'v'
+    THEN format('(SELECT (%s)::%s FROM (SELECT %%1$s.*) v)', replace(pg_get_expr(d.adbin, d.adrelid), '%', '%%'), format_type(a.atttypid, a.atttypmod))
+    ELSE format('%%1$s.%I', a.attname) END AS value) v
   WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
@@ -826,9 +830,8 @@ BEGIN
     END IF;
     SELECT t.version, t.clock INTO v_version, v_clock FROM tombstones t
       WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id FOR UPDATE;
-    IF FOUND THEN
-      DELETE FROM tombstones t WHERE t.organization_id = NEW.organization_id AND t.collection = %1$L AND t.record_id = NEW.id;
-    END IF;
+    -- The tombstone goes when the row is there: an upsert may yet do without it.
+    IF FOUND THEN PERFORM set_config('branchline.revives', 'on', true); END IF;
     NEW.version := coalesce(v_version, 0) + 1;
     NEW.created_at := coalesce(NEW.created_at, clock_timestamp());
     NEW.updated_at := clock_timestamp();
@@ -855,7 +858,27 @@ BEGIN
 END $body$, v_name, changed_of(p_table, 'NEW', 'OLD'), p_table));
 END $$;
 
--- After a statement: its rows go to the log, its transaction to `commits`.
+-- Puts the changes of each of these records in this transaction into the order of their versions.
+CREATE FUNCTION order_versions(p_collection text, p_ids uuid[], p_day date) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v record;
+BEGIN
+  FOR v IN
+    SELECT organization_id, record_id, array_agg(ordinal ORDER BY ordinal) AS ordinals, array_agg(version ORDER BY version) AS versions
+    FROM changes WHERE record_id = ANY (p_ids) AND collection = p_collection AND logged_on = p_day AND transaction_id = pg_current_xact_id()
+    GROUP BY organization_id, record_id HAVING array_agg(version ORDER BY ordinal) <> array_agg(version ORDER BY version)
+  LOOP
+    -- Out of each other's way first: the key is checked row by row.
+    UPDATE changes SET ordinal = -ordinal WHERE organization_id = v.organization_id AND transaction_id = pg_current_xact_id()
+      AND ordinal = ANY (v.ordinals) AND logged_on = p_day;
+    UPDATE changes c SET ordinal = w.ordinal FROM unnest(v.ordinals, v.versions) w (ordinal, version)
+      WHERE c.organization_id = v.organization_id AND c.transaction_id = pg_current_xact_id() AND c.logged_on = p_day
+        AND c.ordinal < 0 AND c.version = w.version;
+  END LOOP;
+END $$;
+
+-- After a statement: its rows go to the log, its transaction to `commits`. A row can be among them more than once: what several
+-- foreign keys do to it, each with its version, is one statement to PostgreSQL. And a statement inside a trigger is captured
+-- before the one that fired it.
 CREATE FUNCTION generate_capture(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
@@ -880,9 +903,11 @@ BEGIN
     RETURNING c.organization_id, c.size)
   INSERT INTO changes (organization_id, transaction_id, ordinal, logged_on, collection, record_id, operation, version,
     record, changed, previous, clock, actor_id, mutation_id, unit, overwrote)
-  SELECT r.organization_id, pg_current_xact_id(), r.size - k.n + row_number() OVER (PARTITION BY r.organization_id ORDER BY %3$s.id),
+  SELECT r.organization_id, pg_current_xact_id(), r.size - k.n + row_number() OVER (PARTITION BY r.organization_id ORDER BY %3$s.id, %3$s.version),
     v_day, %1$L, %3$s.id, %4$s
   FROM reserved r JOIN counted k USING (organization_id) JOIN %2$s %3$s USING (organization_id) %6$s;
+  IF pg_trigger_depth() > 1 THEN PERFORM set_config('branchline.nested', 'on', true); END IF;
+  IF local_setting('nested') = 'on' THEN PERFORM order_versions(%1$L, ARRAY(SELECT id FROM %2$s), v_day); END IF;
   IF local_setting('wakes') IS DISTINCT FROM 'off' THEN PERFORM pg_notify('branchline_log', ''); END IF;
   RETURN NULL;
 END $frame$;
@@ -897,13 +922,17 @@ BEGIN
         format($s$'insert', n.version, %s, '{}', '{}', latest_clock(n.field_clocks), n.updated_by, n.last_mutation_id,
           coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
           (v_annotations -> n.last_mutation_id::text -> 'overwrote')::json$s$, encoding_of(p_table, 'n')),
-        '', '')
+        format($s$IF local_setting('revives') = 'on' THEN
+    DELETE FROM tombstones t WHERE t.organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM new_rows)) AND t.collection = %L
+      AND t.record_id = ANY (ARRAY(SELECT id FROM new_rows))
+      AND EXISTS (SELECT FROM new_rows n WHERE n.organization_id = t.organization_id AND n.id = t.record_id AND n.version > t.version);
+  END IF;$s$, v_name), '')
       WHEN 'update' THEN format(v_frame, v_name, 'new_rows', 'n',
         format($s$'update', n.version, %s, %s, %s, coalesce(s.clock, next_clock(latest_clock(n.field_clocks), v_now)),
           n.updated_by, n.last_mutation_id, coalesce(v_annotations -> n.last_mutation_id::text ->> 'unit', v_unit),
           (v_annotations -> n.last_mutation_id::text -> 'overwrote')::json$s$,
           encoding_of(p_table, 'n'), changed_of(p_table, 'n', 'o'), previous_of(p_table, 'n', 'o')),
-        '', $s$JOIN old_rows o ON o.organization_id = n.organization_id AND o.id = n.id
+        '', $s$JOIN old_rows o ON o.organization_id = n.organization_id AND o.id = n.id AND o.version = n.version - 1
     CROSS JOIN LATERAL (SELECT max((value ->> 0) COLLATE "C") AS clock FROM jsonb_each(n.field_clocks) WHERE (value ->> 1)::bigint = n.version) s$s$)
       ELSE format(v_frame, v_name, 'old_rows', 'o',
         format($s$'delete', o.version + 1, %s, '{}', '{}', %s, local_setting('actor')::uuid, local_setting('mutation')::uuid, v_unit,
@@ -1325,6 +1354,11 @@ DECLARE v_table oid; v_collection text; v_partition oid;
 BEGIN
   IF local_setting('tracking') = 'on' THEN RETURN; END IF;
   FOR v_table IN SELECT DISTINCT t.table_oid FROM pg_event_trigger_ddl_commands() d JOIN tracked_tables t ON t.table_oid = d.objid WHERE d.classid = 'pg_class'::regclass LOOP
+    IF NOT EXISTS (SELECT FROM pg_class c JOIN tracked_tables t ON t.table_oid = c.oid
+        WHERE c.oid = v_table AND c.relname = t.collection AND c.relnamespace = 'public'::regnamespace) THEN
+      RAISE EXCEPTION 'rename_refused: % is tracked, and its collection is known by the table''s name', v_table::regclass
+        USING ERRCODE = 'BL007', HINT = 'SELECT untrack(table), rename it, SELECT track(table): its clients then read it anew.';
+    END IF;
     PERFORM set_config('branchline.tracking', 'on', true);
     PERFORM generate_functions(v_table);
     PERFORM set_config('branchline.tracking', '', true);
@@ -1340,11 +1374,26 @@ BEGIN
   END LOOP;
 END $$;
 
+-- DROP TABLE … CASCADE of a tracked table takes the rest of what belonged to it along.
+CREATE FUNCTION forget_dropped() RETURNS event_trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_collection text; v_function regprocedure;
+BEGIN
+  FOR v_collection IN DELETE FROM tracked_tables t USING pg_event_trigger_dropped_objects() d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = t.table_oid AND d.objsubid = 0 RETURNING t.collection LOOP
+    FOR v_function IN SELECT p.oid FROM pg_proc p JOIN unnest(ARRAY['stamp', 'capture_insert', 'capture_update', 'capture_delete',
+        'write', 'defaults', 'bury', 'try']) suffix ON p.proname = v_collection || '_' || suffix WHERE p.pronamespace = 'generated'::regnamespace LOOP
+      EXECUTE format('DROP FUNCTION %s', v_function);
+    END LOOP;
+    PERFORM pg_notify('branchline_schema', '');
+  END LOOP;
+END $$;
+
 -- Event triggers are a superuser's. Without one, run SELECT track(table) again after DDL; `branchline doctor` says when.
 DO $$ BEGIN
   IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
     CREATE EVENT TRIGGER branchline_follow_ddl ON ddl_command_end
       WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'CREATE TABLE') EXECUTE FUNCTION follow_ddl();
+    CREATE EVENT TRIGGER branchline_forget_dropped ON sql_drop WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION forget_dropped();
   END IF;
 END $$;
 
@@ -1734,6 +1783,7 @@ GRANT SELECT (id, name, disabled_at) ON users TO branchline_gateway, branchline_
 GRANT SELECT (id, user_id, organization_id, expires_at, revoked_at) ON sessions TO branchline_gateway;
 GRANT INSERT, UPDATE ON commits TO branchline_api;
 GRANT SELECT, INSERT ON changes, mutations TO branchline_api;
+GRANT UPDATE (ordinal) ON changes TO branchline_api; -- order_versions
 GRANT SELECT, INSERT, DELETE ON overwritten_values TO branchline_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tombstones TO branchline_api;
 GRANT SELECT ON history TO branchline_api;
