@@ -175,6 +175,7 @@ async def _check_tables(owner: "Connection") -> list[Finding]:
     missing = await owner.fetch(_queries.fetch_missing_triggers)
     stale = await owner.fetch(_queries.fetch_stale_collections)
     unguarded = await owner.fetch(_queries.fetch_open_tables)
+    torn = await owner.fetch(_queries.fetch_torn_commits)
     partitions = await owner.fetchrow(_queries.fetch_partitions)
     assert partitions is not None
     first = disabled[0] if disabled else {"table_name": "", "trigger_name": ""}
@@ -184,6 +185,12 @@ async def _check_tables(owner: "Connection") -> list[Finding]:
             "the roles may read and write every tracked table",
             f"rights are missing: {_join(f'{r[1]} {r[2]} on {r[0]}' for r in grants)}",
             "GRANT them, or SELECT track('table') again.",
+        ),
+        judge(
+            not torn,
+            "the newest transactions have as many changes as offsets",
+            f"changes and offsets differ: {_join(f'{r[0]} at {r[1]}' for r in torn)}; clients may show what is not so",
+            "SELECT renew_epoch('repaired') makes every client read anew.",
         ),
         judge(
             not disabled,

@@ -77,6 +77,15 @@ select (select count(*) from generate_series(0, 2) as d
                            || to_char(date_trunc('month', now() at time zone 'UTC') + make_interval(months => m::integer),
                                       'YYYY_MM')) is not null) as months;
 
+-- name: fetch_torn_commits
+-- Of the newest thousand transactions, those whose changes are not as many as their offsets. Pruned ones have none.
+select c.organization_id::text as organization_id, c.first_offset
+  from (select * from commits where first_offset is not null order by transaction_id desc limit 1000) as c
+ cross join lateral (select count(*) as number from changes x
+                      where x.organization_id = c.organization_id and x.transaction_id = c.transaction_id
+                        and x.logged_on = c.logged_on) as logged
+ where logged.number not in (0, c.size);
+
 -- name: fetch_old_transactions
 -- Open transactions older than ten minutes: they delay nobody, and keep dead rows from being removed.
 select pid, usename::text as user_name, (extract(epoch from now() - xact_start) / 60)::integer as minutes

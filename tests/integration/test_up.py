@@ -120,6 +120,11 @@ def test_doctor_finds_nothing_to_mend(up: Up, home: Path) -> None:
             "row-level security is off: deals",
         ),
         (
+            "UPDATE commits SET size = size + 1 WHERE first_offset = 1",
+            "UPDATE commits SET size = size - 1 WHERE first_offset = 1",
+            "changes and offsets differ: ",
+        ),
+        (
             "REVOKE SELECT ON tasks FROM branchline_gateway",
             "GRANT SELECT ON tasks TO branchline_gateway",
             "branchline_gateway select on tasks",
