@@ -1,6 +1,9 @@
 """What foreign keys, triggers and upserts do inside a statement: the log holds each version once, and in order."""
 
+import random
+
 import asyncpg
+import orjson
 import pytest
 
 from tests.integration.test_tracking import catalogue_of, insert
@@ -143,3 +146,57 @@ async def test_a_tracked_table_that_is_dropped_leaves_nothing(owner: Connection)
         assert await catalogue_of(owner, "dropped") is None
         assert await owner.fetchval("SELECT count(*) FROM pg_proc WHERE proname LIKE 'dropped%'") == 0
         assert await owner.fetchval("SELECT count(*) FROM tracked_tables WHERE collection = 'dropped'") == 0
+
+
+FAMILY = {"clients": (), "contacts": ("client_id",), "deals": ("client_id", "contact_id"), "tasks": ()}
+"""Collections with the keys by which a delete of one reaches the others."""
+
+
+async def some_statement(owner: Connection, tenant: Tenant, chance: random.Random) -> None:
+    """One statement of psql: an insert with random relatives, another relative for some rows, or a delete of some."""
+    collection = chance.choice(list(FAMILY))
+    relatives: dict[str, str | None] = {
+        key: await owner.fetchval(
+            f"SELECT id::text FROM {key.removesuffix('_id')}s WHERE organization_id = $1 ORDER BY random() LIMIT 1",
+            tenant.id,
+        )
+        for key in FAMILY[collection]
+    }
+    label = {"contacts": "last_name", "tasks": "title"}.get(collection, "name")
+    some = f"organization_id = $1 AND id IN (SELECT id FROM {collection} ORDER BY random() LIMIT 3)"
+    match chance.randrange(4):
+        case 0:
+            await owner.execute(f"DELETE FROM {collection} WHERE {some}", tenant.id)
+        case 1:
+            keys = "".join(f", {key} = '{value}'" for key, value in relatives.items() if value is not None)
+            await owner.execute(f"UPDATE {collection} SET {label} = 'again'{keys} WHERE {some}", tenant.id)
+        case _:
+            await insert(owner, tenant, collection, **{label: "new"}, **relatives)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_related_records_are_what_their_log_says(owner: Connection, tenant: Tenant, seed: int) -> None:
+    """I1, I2 and I7 in the database, where deletes reach from table to table: the fold of the log is the tables."""
+    chance = random.Random(seed)
+    await owner.execute("SELECT setseed($1)", seed / 10)
+    for _ in range(25):
+        async with owner.transaction():
+            for _ in range(chance.randrange(1, 5)):
+                await some_statement(owner, tenant, chance)
+    log = await log_of(owner, tenant)
+    assert [change["log_offset"] for change in log] == list(range(1, len(log) + 1))
+    records: dict[tuple[str, str], dict[str, object] | None] = {}
+    versions: dict[str, int] = {}
+    for change in log:
+        record = str(change["record_id"])
+        assert change["version"] == versions.get(record, 0) + 1, change
+        versions[record] = change["version"]
+        records[change["collection"], record] = None if change["operation"] == "delete" else change["record"]
+    for collection in FAMILY:
+        shown = await owner.fetch(
+            f"SELECT id::text, encode_record(t)::text AS record FROM {collection} t WHERE organization_id = $1",
+            tenant.id,
+        )
+        told = [record for (name, _), record in records.items() if name == collection and record is not None]
+        held = {row["id"]: orjson.loads(row["record"]) for row in shown}
+        assert {record["id"]: record for record in told} == held
