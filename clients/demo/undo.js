@@ -17,6 +17,7 @@ export class Undo {
   #bar;
   #done = []; // {collection, id, name, from, to, words, write}, the newest last
   #undone = [];
+  #shown = null; // the one of them that the bar offers to turn
   #timer = 0;
 
   /** `pane` gives the records and takes the writes; `bar` is a live region. */
@@ -39,6 +40,7 @@ export class Undo {
     this.#undone = [];
     this.#keep(this.#done, { collection, id, name: record.name, from, to: fields, words }, write);
     this.#show(words, "Undo", () => this.undo());
+    this.#shown = this.#done.at(-1);
   }
 
   undo() {
@@ -69,18 +71,21 @@ export class Undo {
     this.#keep(to, { ...entry, from: forth, to: back }, write);
     const rest = moved && `, but for ${moved}, which somebody has changed since`;
     this.#show(`${did}: ${entry.words[0].toLowerCase()}${entry.words.slice(1)}${rest}`, ...action);
+    this.#shown = to.at(-1);
   }
 
   #keep(entries, entry, write) {
     entries.push(entry);
     if (entries.length > KEPT) entries.shift();
     write.server.catch(() => {
+      if (entry === this.#shown) this.#hide(); // its button would turn the one before
       for (const each of [this.#done, this.#undone]) if (each.includes(entry)) each.splice(each.indexOf(entry), 1);
     });
   }
 
   #show(words, name, act) {
     clearTimeout(this.#timer);
+    this.#shown = null;
     const said = Object.assign(document.createElement("span"), { textContent: words, title: words });
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: name ?? "" });
     button.addEventListener("click", () => act());

@@ -8,7 +8,7 @@ from playwright.async_api import Dialog, Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import FORMATS, SIZES, Pane, add_leads, open_demo
+from tests.browser.demo import FORMATS, SIZES, Pane, add_leads, open_demo, refuse_pushes
 from tests.stack import Stack
 
 DEMO = "SELECT id FROM organizations WHERE slug = 'demo'"
@@ -292,6 +292,24 @@ async def test_nothing_that_others_have_changed_since_is_taken_back(
         "Somebody has changed status of Changed since since: it stays."
     )
     assert lead(stack, id_, "status") == "lost"
+
+
+async def test_a_refused_write_offers_no_way_back_of_an_earlier_one(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    earlier, refused = add_leads(stack, 2, "Refused later")
+    await ben.state_of(earlier).select_option("won")
+    bar = ben.element.get_by_role("status").filter(has_text="Moved Refused later to won")
+    await expect(bar.get_by_role("button", name="Undo")).to_be_visible()
+    await expect(ben.row(earlier).locator(".by")).to_have_text("Saved")
+    await refuse_pushes(page, code="invalid", message="not good")
+    await ben.state_of(refused).select_option("lost")
+    await expect(ben.element.get_by_role("alert")).to_contain_text("was not saved.")
+    assert (
+        await ben.element.locator(".undo button").count() == 0
+    )  # now, not when it has passed away by itself
 
 
 async def test_the_key_that_takes_back_leaves_inputs_alone(open_page: OpenPage, stack: Stack) -> None:
