@@ -26,9 +26,9 @@ export const isConnected = ({ state }) => ["live", "leaving", "polling"].include
 const WORDS = { live: "Live", leaving: "Live", polling: "Polling", idle: "Offline", "needs-auth": "Signed out", stopped: "Ended" };
 
 /** `{state, words}` for the pill: `state` is the client's, or `catching-up`, `connecting`, `reconnecting`. */
-export function lineOf(client, feed, isPaused) {
+export function lineOf(client, feed) {
   const { state } = client;
-  if (isPaused) return { state: "idle", words: WORDS.idle };
+  if (client.isPaused) return { state: "idle", words: WORDS.idle };
   if (isConnected(client) && feed.live.state !== "live") return { state: "catching-up", words: "Catching up" };
   if (state in WORDS && state !== "idle") return { state, words: WORDS[state] };
   return client.principal ? { state: "reconnecting", words: "Reconnecting" } : { state: "connecting", words: "Connecting" };

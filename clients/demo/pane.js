@@ -41,7 +41,6 @@ export class Pane {
   #feeds = {};
   #latency = new Latency();
   #arrivals = []; // changes that the next frame shows
-  #isPaused = false;
   #frame = 0;
   #noticeTimer = 0;
 
@@ -114,7 +113,6 @@ export class Pane {
     for (const feed of Object.values(this.#feeds)) feed.close();
     void this.client?.close();
     void this.session?.end();
-    this.#isPaused = false;
     this.#arrivals = [];
     this.#latency.clear();
     this.#news.clear();
@@ -124,7 +122,7 @@ export class Pane {
   }
 
   #stateChanged(state, reason) {
-    if (state in SPOKEN && !this.#isPaused) this.#news.say(SPOKEN[state]);
+    if (state in SPOKEN && !this.client.isPaused) this.#news.say(SPOKEN[state]);
     if (state === "live" || state === "polling") {
       this.#markRights();
       this.#record.connected();
@@ -137,7 +135,6 @@ export class Pane {
   }
 
   #goOffline(isOffline) {
-    this.#isPaused = isOffline;
     if (isOffline) this.client.pause();
     else this.client.resume();
     this.#touch();
@@ -387,7 +384,7 @@ export class Pane {
   #showLine() {
     const { client, feed } = this;
     const { pending, reason } = client;
-    const line = lineOf(client, feed, this.#isPaused);
+    const line = lineOf(client, feed);
     this.#pill.show({ line, reason, pending, latency: this.#latency, position: feed.live.position });
   }
 

@@ -85,5 +85,21 @@ async def test_a_leading_tab_that_is_closed_mid_write_loses_nothing_and_another_
         await expect(tab.pane.state_of(later)).to_have_value("qualified")
 
 
+async def test_every_tab_says_that_the_person_is_offline_and_any_ends_it(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    one, other = await open_tabs(open_page, stack, BEN, 2)
+    for tab in (one, other):
+        await tab.pane.pill.click()
+    await one.pane.offline.check()
+    for tab in (one, other):
+        await expect(tab.pane.pill).to_have_text("Offline")
+        await expect(tab.pane.offline).to_be_checked()
+    await other.pane.offline.uncheck()
+    for tab in (one, other):
+        await tab.pane.wait_live()
+        await expect(tab.pane.offline).not_to_be_checked()
+
+
 def state_in_database(stack: Stack, id_: str) -> str:
     return stack.psql(f"SELECT status FROM leads WHERE id = '{id_}'").strip()

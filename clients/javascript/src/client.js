@@ -79,6 +79,11 @@ export class Client {
     return this.#session.principal;
   }
 
+  /** Whether it works without a connection until `resume`, by this tab's will or another's. */
+  get isPaused() {
+    return this.#session.isPaused;
+  }
+
   /** Whether this tab has the connection for all of them. */
   get leads() {
     return this.#session.leads;

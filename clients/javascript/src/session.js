@@ -388,11 +388,14 @@ export class Session {
   async #identify() {
     const token = await this.api.getToken();
     if (token === this.#identified) return true;
+    const wasKnown = this.principal !== null;
     if (!this.#isBoundTo(await this.api.request("GET", "/api/auth/me"))) {
       this.connection.post("ended", String(this.error));
       return false;
     }
     this.#identified = token;
+    // Where it polls the state was told before this; the other tabs learn whose client it is in no other way.
+    if (!wasKnown) this.setState(this.state, this.reason);
     return true;
   }
 }

@@ -190,16 +190,26 @@ test("where sockets do not get through it polls, and says so", async () => {
   await until(() => client.state === "polling");
 });
 
+test("where it polls, whose client it is is told once it is known", async () => {
+  const client = connect(new FakeServer(LEADS), { sockets: false });
+  /** @type {unknown[]} */ const told = [];
+  client.on("state", (state) => told.push([state, client.principal?.name ?? null]));
+  await until(() => client.principal);
+  assert.deepEqual(told.at(-1), ["polling", "Me"]);
+});
+
 test("a paused client works, and sends when it goes on", async () => {
   const server = new FakeServer(LEADS);
   const client = connect(server);
   const leads = await client.live("leads").ready();
   client.pause();
+  assert.equal(client.isPaused, true);
   const write = client.update("leads", "1", { phone: "3" });
   await write.local;
   assert.deepEqual([client.state, leads.state, leads.get("1")?.phone, server.writes.length], ["idle", "stale", "3", 0]);
   await assert.rejects(client.request("GET", "/api/leads"), { code: "unreachable" });
   client.resume();
+  assert.equal(client.isPaused, false);
   await write.server;
   await leads.ready();
 });
