@@ -12,6 +12,8 @@ import structlog
 from uuid_utils import uuid7
 
 SMTP_SECONDS = 20.0
+AT_ONCE = 2
+"""Mails under way to a server: each holds a thread, and a server that hangs must not hold those of others."""
 
 _log = structlog.get_logger()
 
@@ -63,13 +65,22 @@ class SmtpMail:
         self._user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
         self._sender = sender
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def send(self, to: str, subject: str, text: str) -> None:
-        """Send one mail."""
+        """Send one mail, when it is its turn."""
+        message = _message(self._sender, to, subject, text)
         try:
-            await asyncio.to_thread(self._send, _message(self._sender, to, subject, text))
+            async with asyncio.timeout(SMTP_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise MailError("the mail server has not taken the mails before it") from None
+        try:
+            await asyncio.to_thread(self._send, message)
         except (OSError, smtplib.SMTPException) as error:
             raise MailError(f"the mail server did not take it ({type(error).__name__})") from error
+        finally:
+            self._turns.release()
 
     def _send(self, message: EmailMessage) -> None:
         context = ssl.create_default_context()

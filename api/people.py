@@ -17,7 +17,7 @@ import orjson
 from uuid_utils import uuid7
 
 from api import audit
-from api.mail import MailSender
+from api.mail import MailError, MailSender
 from api.passwords import Passwords
 from core.database import Pool, scoped
 from core.principal import Principal, Role
@@ -196,13 +196,18 @@ class People:
                 email=invitation.email,
                 role=invitation.role,
             )
-            # Inside the transaction: what could not be sent was not invited.
+        # After the commit: a mail server that hangs holds no connection.
+        try:
             await self._mail.send(
                 invitation.email,
                 "You are invited",
                 f"{principal.name} invites you to work together.\n\n{self._link('invitation', token)}\n\n"
                 "It is good once, for seven days.",
             )
+        except MailError:
+            # What could not be sent was not invited.
+            await self.withdraw(principal, identifier, address)
+            raise
         return {"id": identifier, "expires_at": expires_at}
 
     async def fetch_invitations(self, principal: Principal) -> list[asyncpg.Record]:

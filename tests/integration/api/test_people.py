@@ -1,7 +1,9 @@
 """People come in by invitation, change and find back their passwords, and keep preferences; owners see who did."""
 
+import asyncio
 import email as email_library
 import re
+from asyncio import StreamReader, StreamWriter
 from email.message import Message
 from typing import Any
 
@@ -9,7 +11,10 @@ import asyncpg
 import httpx
 import pytest
 
-from api.mail import MailError, NoMail
+from api.app import create_app
+from api.mail import AT_ONCE, MailError, NoMail
+from api.services import open_services
+from core.settings import Settings
 from tests.integration.api.conftest import Api, create, eventually, problem
 from tests.integration.api.test_auth import HASH, PASSWORD, email, login, who  # noqa: F401 - email is a fixture
 from tests.tenants import Connection, Tenant, new_id
@@ -270,6 +275,48 @@ async def test_a_way_back_is_open_for_an_hour(api: Api, owner: Connection, email
 async def test_without_a_mail_server_in_production_nothing_is_sent_in_silence() -> None:
     with pytest.raises(MailError, match="BRANCHLINE_MAIL_URL"):
         await NoMail().send("a@b.test", "x", "y")
+
+
+async def test_a_mail_server_that_hangs_holds_up_nobody_else(
+    settings: Settings, owner: Connection, tenant: Tenant, other: Tenant
+) -> None:
+    callers: list[StreamWriter] = []
+    is_over = asyncio.Event()
+
+    async def hang(_: StreamReader, writer: StreamWriter) -> None:
+        callers.append(writer)
+        await is_over.wait()
+        writer.close()
+
+    await owner.execute(
+        "UPDATE organization_members SET role = 'owner' WHERE user_id = $1", tenant.people["ana"]
+    )
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    changed = settings.model_copy(update={"mail_url": f"smtp://127.0.0.1:{port}", "database_pool_size": 1})
+    async with server, open_services(changed) as services:
+        api = Api(create_app(services), services, changed, [])
+        boss, stranger = api.client(tenant), api.client(other)
+        invitations = [asyncio.create_task(invite(boss, f"{new_id()}@new.test")) for _ in range(AT_ONCE + 2)]
+
+        async def hangs() -> bool:
+            return len(callers) == AT_ONCE
+
+        async def are_written() -> bool:
+            return len((await boss.get("/api/auth/invitations")).json()["items"]) == len(invitations)
+
+        await eventually(hangs)
+        async with asyncio.timeout(10):
+            assert (await stranger.get("/api/leads?limit=1")).status_code == 200
+        await eventually(are_written)
+        assert len(callers) == AT_ONCE
+        is_over.set()
+        for answer in await asyncio.gather(*invitations):
+            problem(answer, 503, "unavailable")
+        # What could not be sent was not invited.
+        assert (await boss.get("/api/auth/invitations")).json()["items"] == []
+        for client in (boss, stranger):
+            await client.aclose()
 
 
 async def test_preferences_are_a_persons_on_every_device_and_bounded(
