@@ -19,7 +19,7 @@ from uuid_utils import uuid7
 from api import audit
 from api.mail import MailError, MailSender
 from api.passwords import Passwords
-from core.database import Pool, scoped
+from core.database import Connection, Pool, fetch_member, scoped
 from core.principal import Principal, Role
 from core.queries import load
 
@@ -211,9 +211,15 @@ class People:
         return {"id": identifier, "expires_at": expires_at}
 
     async def fetch_invitations(self, principal: Principal) -> list[asyncpg.Record]:
-        """The organisation's open invitations."""
-        async with scoped(self._pool, principal.organization_id) as connection:
-            return await connection.fetch(_queries.fetch_invitations, principal.organization_id)
+        """The organisation's open invitations that are good."""
+        organization_id = principal.organization_id
+        async with scoped(self._pool, organization_id) as connection:
+            rows = await connection.fetch(_queries.fetch_invitations, organization_id)
+            issuers = {
+                each: await fetch_member(connection, organization_id, each)
+                for each in {row["invited_by"] for row in rows}
+            }
+        return [row for row in rows if _is_good(row, issuers[row["invited_by"]])]
 
     async def withdraw(self, principal: Principal, invitation_id: str, address: str) -> bool:
         """Take an invitation back, and say whether it was open."""
@@ -240,9 +246,7 @@ class People:
         """
         organization_id = _organization_of(token)
         async with scoped(self._pool, organization_id) as connection:
-            found = await connection.fetchrow(_queries.find_invitation, organization_id, _hash(token))
-        if found is None or found["disabled"]:
-            raise LinkRefusedError
+            found, _ = await _find_good(connection, organization_id, token)
         return found
 
     async def accept(self, token: str, name: str | None, password: str, address: str) -> None:
@@ -261,6 +265,10 @@ class People:
             raise NewcomerError("password", f"at least {MINIMUM_PASSWORD_LENGTH} characters")
         hashed = None if is_known else await self._passwords.hash(password)
         async with scoped(self._pool, organization_id) as connection:
+            # Again: the password took its time, and whoever invited may be gone since.
+            _, issuer = await _find_good(connection, organization_id, token)
+            # The right is whoever's gave it.
+            await connection.execute(_queries.act_as, issuer.user_id)
             user_id = found["user_id"]
             if user_id is None:
                 user_id = await connection.fetchval(
@@ -269,7 +277,7 @@ class People:
             elif hashed is not None:
                 await connection.execute(_queries.set_password, user_id, hashed)
             if user_id is None or not await connection.fetchval(
-                _queries.accept_invitation, organization_id, found["id"], user_id
+                _queries.accept_invitation, organization_id, found["id"], user_id, issuer.role == "owner"
             ):
                 raise LinkRefusedError
             await audit.note_in(
@@ -279,6 +287,24 @@ class People:
     def _link(self, name: str, token: str) -> str:
         """A link whose token stays in the browser: what is behind # is sent to no server."""
         return f"{self._public_url}/#{name}={token}"
+
+
+async def _find_good(
+    connection: Connection, organization_id: str, token: str
+) -> tuple[asyncpg.Record, Principal]:
+    """The invitation of a token, and who invites; raises LinkRefusedError."""
+    found = await connection.fetchrow(_queries.find_invitation, organization_id, _hash(token))
+    if found is None or found["disabled"]:
+        raise LinkRefusedError
+    issuer = await fetch_member(connection, organization_id, found["invited_by"])
+    if issuer is None or not _is_good(found, issuer):
+        raise LinkRefusedError
+    return found, issuer
+
+
+def _is_good(invitation: asyncpg.Record, issuer: Principal | None) -> bool:
+    """Whether they might issue it today: who was removed leaves no way in behind."""
+    return issuer is not None and issuer.invites_to(invitation["role"])
 
 
 def _organization_of(token: str) -> str:

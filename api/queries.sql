@@ -56,6 +56,10 @@ RETURNING user_id, organization_id;
 UPDATE sessions SET revoked_at = now()
 WHERE user_id = (SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE) AND revoked_at IS NULL AND id IS DISTINCT FROM $2;
 
+-- name: act_as
+-- Has the history name a person for what the running transaction writes.
+SELECT set_config('branchline.actor', $1, true);
+
 -- name: note_security_event
 -- Appends to an organisation's audit log, if there is the organisation: what, by whom, about whom, from which address.
 INSERT INTO security_events (organization_id, kind, actor_id, user_id, address, details)
@@ -132,13 +136,13 @@ RETURNING email;
 -- name: find_invitation
 -- The open invitation of a token, what it offers, and the person of its address, if there is one.
 SELECT i.id, i.organization_id::text AS organization_id, o.name AS organization_name, i.email, i.role::text AS role,
-  u.id AS user_id, u.name, u.password_hash, u.disabled_at IS NOT NULL AS disabled
+  i.invited_by, u.id AS user_id, u.name, u.password_hash, u.disabled_at IS NOT NULL AS disabled
 FROM invitations i JOIN organizations o ON o.id = i.organization_id AND o.closed_at IS NULL LEFT JOIN users u ON u.email = i.email
 WHERE i.organization_id = $1 AND i.token_hash = $2 AND i.ended_at IS NULL AND i.expires_at > now();
 
 -- name: accept_invitation
 -- Uses an invitation up and makes the person ($3) a member as it says; no row if somebody was faster, or it would make an
--- owner less: that is for owners to do.
+-- owner less. One who is disabled comes back as something else if an owner invites them ($4).
 WITH used AS (
   UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > now()
   RETURNING organization_id, role, reads, branch_ids)
@@ -146,7 +150,7 @@ INSERT INTO organization_members AS m (organization_id, user_id, role, reads, br
 SELECT organization_id, $3, role, reads, branch_ids FROM used
 ON CONFLICT (organization_id, user_id) DO UPDATE SET role = excluded.role, reads = excluded.reads,
   branch_ids = excluded.branch_ids, disabled_at = NULL
-  WHERE m.role <> 'owner' OR m.disabled_at IS NOT NULL OR excluded.role = 'owner'
+  WHERE m.role <> 'owner' OR excluded.role = 'owner' OR m.disabled_at IS NOT NULL AND $4
 RETURNING m.id;
 
 -- name: create_user
@@ -216,27 +220,36 @@ SELECT branch_id FROM contacts WHERE organization_id = $1 AND id = $2
 INSERT INTO client_portal_access (organization_id, id, contact_id, token_hash, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 second') RETURNING expires_at;
 
+-- name: end_oldest_portal_access
+-- Ends a contact's tokens but for the $3 that were made last.
+UPDATE client_portal_access SET revoked_at = now() WHERE organization_id = $1 AND id IN (
+  SELECT id FROM client_portal_access
+  WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now() ORDER BY id DESC OFFSET $3);
+
 -- name: end_portal_access
 -- Ends all of a contact's tokens.
 UPDATE client_portal_access SET revoked_at = now()
 WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now();
 
 -- name: use_portal_access
--- The contact whose token this is, if it is in force.
+-- The contact whose token this is, and who made it, if it is in force.
 UPDATE client_portal_access a SET last_used_at = now()
 WHERE a.organization_id = $1 AND a.id = $2 AND a.token_hash = $3 AND a.revoked_at IS NULL AND a.expires_at > now()
   AND EXISTS (SELECT FROM organizations o WHERE o.id = a.organization_id AND o.closed_at IS NULL)
-RETURNING a.contact_id;
+RETURNING a.contact_id, a.created_by;
 
 -- name: fetch_portal
 -- What a contact sees: who they are, their company, and its open and past deals, without what colleagues wrote about them.
+-- Only of branches ($3) that whoever gave them access reads; null: all.
 SELECT json_build_object(
   'organization', (SELECT o.name FROM organizations o WHERE o.id = $1),
   'contact', json_build_object('id', c.id, 'first_name', c.first_name, 'last_name', c.last_name, 'email', c.email,
     'phone', c.phone, 'title', c.title),
   'client', (SELECT json_build_object('id', k.id, 'name', k.name, 'address', k.address, 'city', k.city, 'country', k.country)
-    FROM clients k WHERE k.organization_id = $1 AND k.id = c.client_id),
+    FROM clients k WHERE k.organization_id = $1 AND k.id = c.client_id
+      AND ($3::uuid[] IS NULL OR k.branch_id IS NULL OR k.branch_id = ANY ($3))),
   'deals', coalesce((SELECT json_agg(json_build_object('id', d.id, 'name', d.name, 'stage', d.stage,
       'expected_close_on', d.expected_close_on) ORDER BY d.id DESC)
-    FROM (SELECT * FROM deals WHERE organization_id = $1 AND contact_id = c.id ORDER BY id DESC LIMIT 200) d), '[]'))::text
+    FROM (SELECT * FROM deals WHERE organization_id = $1 AND contact_id = c.id
+      AND ($3::uuid[] IS NULL OR branch_id IS NULL OR branch_id = ANY ($3)) ORDER BY id DESC LIMIT 200) d), '[]'))::text
 FROM contacts c WHERE c.organization_id = $1 AND c.id = $2;

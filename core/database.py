@@ -107,6 +107,20 @@ async def fetch_principal(
     return None if row is None else _principal(row, (organization_id, user_id, session_id))
 
 
+async def fetch_member(
+    connection: Connection, organization_id: str, user_id: str | uuid.UUID | None
+) -> Principal | None:
+    """Who the person is in the organisation today, signed in or not; None if they are no member who is in force.
+
+    For what somebody has issued, which is good as long as they might issue it. `connection` must be scoped to the
+    organisation.
+    """
+    if user_id is None:
+        return None
+    row = await connection.fetchrow(_queries.fetch_member, organization_id, user_id)
+    return None if row is None else _principal(row, (organization_id, str(user_id), ""))
+
+
 async def fetch_principals(pool: Pool, asked: Sequence[tuple[str, str, str]]) -> list[Principal | None]:
     """`fetch_principal` for many (organisation, person, session), in one round trip and with no transaction open."""
     found: list[Principal | None] = [None] * len(asked)

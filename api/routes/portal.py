@@ -19,13 +19,15 @@ from api.peer import address_of
 from api.problems import ProblemError
 from api.request import services_of
 from api.routes.auth import BEARER, Authenticated
-from core.database import Connection, scoped
+from core.database import Connection, fetch_member, scoped
 from core.principal import Principal
 from core.queries import load
 
 router = APIRouter(prefix="/api", tags=["client portal"])
 
 ACCESS_SECONDS = 90 * 24 * 3600
+PER_CONTACT = 5
+"""Tokens of a contact that are good at once: another one ends the oldest."""
 PREFIX = "portal_"
 """So that a portal's token is taken for no other."""
 
@@ -74,6 +76,9 @@ async def give_access(request: Request, response: Response, id: UUID, claims: Au
             principal.user_id,
             ACCESS_SECONDS,
         )
+        await connection.execute(
+            _queries.end_oldest_portal_access, principal.organization_id, str(id), PER_CONTACT
+        )
         await _note(connection, request, principal, "portal_access_given", str(id))
     response.headers["cache-control"] = "no-store"
     return Access(token=token, expires_at=expires_at)
@@ -108,8 +113,7 @@ async def portal(request: Request, response: Response) -> Portal:
     organization_id, identifier = ids
     async with scoped(services.pool, organization_id) as connection:
         digest = hashlib.sha256(token.strip().encode()).digest()
-        contact = await connection.fetchval(_queries.use_portal_access, organization_id, identifier, digest)
-        found = contact and await connection.fetchval(_queries.fetch_portal, organization_id, contact)
+        found = await _fetch_portal(connection, organization_id, identifier, digest)
     if not found:
         # Only guesses are counted: a token that is in force is no attempt to find one.
         await services.limiter.admit_login(request)
@@ -118,7 +122,39 @@ async def portal(request: Request, response: Response) -> Portal:
     return Portal.model_validate_json(found)
 
 
+async def _fetch_portal(
+    connection: Connection, organization_id: str, identifier: str, digest: bytes
+) -> str | None:
+    """What a token shows, as JSON; None if it is not in force.
+
+    It is good as long as whoever made it might give the contact access, and shows nothing that they do not read.
+    """
+    access = await connection.fetchrow(_queries.use_portal_access, organization_id, identifier, digest)
+    if access is None:
+        return None
+    issuer = await fetch_member(connection, organization_id, access["created_by"])
+    if issuer is None or not await _gives_access(connection, issuer, str(access["contact_id"])):
+        return None
+    branches = issuer.readable_branches
+    found: str | None = await connection.fetchval(
+        _queries.fetch_portal,
+        organization_id,
+        access["contact_id"],
+        None if branches is None else sorted(branches),
+    )
+    return found
+
+
 async def _demand_contact(connection: Connection, principal: Principal, contact_id: str) -> None:
+    may = await _gives_access(connection, principal, contact_id)
+    if may is None:
+        raise ProblemError("not_found", "there is no such contact")
+    if not may:
+        raise ProblemError("forbidden", "you do not give this contact access")
+
+
+async def _gives_access(connection: Connection, principal: Principal, contact_id: str) -> bool | None:
+    """Whether somebody may give a contact access today; None if they see no such contact."""
     branches = principal.readable_branches
     row = await connection.fetchrow(
         _queries.find_branch_of_contact,
@@ -127,10 +163,9 @@ async def _demand_contact(connection: Connection, principal: Principal, contact_
         None if branches is None else sorted(branches),
     )
     if row is None:
-        raise ProblemError("not_found", "there is no such contact")
+        return None
     branch = None if row["branch_id"] is None else str(row["branch_id"])
-    if not principal.gives_portal_access or not principal.writes_branch(branch):
-        raise ProblemError("forbidden", "you do not give this contact access")
+    return principal.gives_portal_access and principal.writes_branch(branch)
 
 
 async def _note(

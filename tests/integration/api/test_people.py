@@ -178,6 +178,58 @@ async def test_an_invitation_to_less_makes_no_owner_less(
 
 
 @pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE organization_members SET disabled_at = now() WHERE user_id = $1",
+        "UPDATE organization_members SET role = 'admin' WHERE user_id = $1",
+        "UPDATE users SET disabled_at = now() WHERE id = $1",
+        "DELETE FROM organization_members WHERE user_id = $1",
+    ],
+)
+async def test_an_invitation_is_good_while_whoever_sent_it_might_send_it(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient, end: str
+) -> None:
+    await owner.execute(
+        "UPDATE organization_members SET role = 'owner' WHERE user_id = $1", tenant.people["ben"]
+    )
+    address = f"{new_id()}@new.test"
+    assert (await invite(boss, address, role="owner")).status_code == 201
+    await owner.execute(end, tenant.people["ana"])
+    body = {"token": token_in(mails(api, address)[-1], "invitation"), "password": NEW_PASSWORD, "name": "Eve"}
+    for path, sent in (("show", {"token": body["token"]}), ("accept", body)):
+        answer = await api.client().post(f"/api/auth/invitations/{path}", json=sent)
+        problem(answer, 410, "link_refused")
+    assert (await api.client(tenant, "ben").get("/api/auth/invitations")).json()["items"] == []
+
+
+async def test_a_disabled_owner_comes_back_as_something_else_by_an_owner_only(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    vera, ben = tenant.people["vera"], tenant.people["ben"]
+    address = str(
+        await owner.fetchval("UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING email", vera, HASH)
+    )
+    await owner.execute("UPDATE organization_members SET role = 'admin' WHERE user_id = $1", ben)
+    member = await owner.fetchval(
+        "UPDATE organization_members SET role = 'owner', disabled_at = now() WHERE user_id = $1 RETURNING id::text",
+        vera,
+    )
+
+    async def accept(issuer: httpx.AsyncClient) -> httpx.Response:
+        assert (await invite(issuer, address, role="admin")).status_code == 201
+        body = {"token": token_in(mails(api, address)[-1], "invitation"), "password": PASSWORD}
+        return await api.client().post("/api/auth/invitations/accept", json=body)
+
+    problem(await accept(api.client(tenant, "ben")), 410, "link_refused")
+    assert (await accept(boss)).status_code == 204
+    assert (await login(api.client(), address)).status_code == 200
+    # The history names whoever invited.
+    found = (await boss.get(f"/api/organization_members/{member}/history")).json()["items"]
+    changes = [each for each in found if "role" in each["changed"] and each["operation"] == "update"]
+    assert changes[0]["actor"]["name"] == "Ana"
+
+
+@pytest.mark.parametrize(
     ("role", "to", "status"),
     [
         ("owner", "owner", 201),

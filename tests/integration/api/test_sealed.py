@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.routes.portal import PREFIX
+from api.routes.portal import PER_CONTACT, PREFIX
 from api.services import open_services
 from cli.rotate_keys import rotate
 from core.lifecycle import StartupError
@@ -185,6 +185,62 @@ async def test_a_contact_sees_their_own_records_and_can_do_nothing(
         assert refused.status_code == 401, text
     assert (await ana.delete(f"/api/contacts/{mine['id']}/portal-access")).status_code == 204
     problem(await visitor.get("/api/portal", headers=headers), 401, "session_ended")
+
+
+async def seen_with(api: Api, token: str) -> httpx.Response:
+    return await api.client().get("/api/portal", headers={"authorization": f"Bearer {token}"})
+
+
+async def test_a_contact_sees_only_what_whoever_gave_them_access_reads(
+    api: Api, tenant: Tenant, ana: httpx.AsyncClient
+) -> None:
+    north, south = tenant.branches["north"], tenant.branches["south"]
+    hidden = await create(ana, "clients", name="Canary", city="Canary", branch_id=north)
+    contact = await create(ana, "contacts", last_name="Silva", client_id=hidden["id"], branch_id=south)
+    shown = [
+        await create(ana, "deals", name="Boat", contact_id=contact["id"], branch_id=branch)
+        for branch in (None, south)
+    ]
+    await create(ana, "deals", name="Canary", contact_id=contact["id"], branch_id=north)
+    access = f"/api/contacts/{contact['id']}/portal-access"
+    rita, carla = api.client(tenant, "rita"), api.client(tenant, "carla")
+    seen = await seen_with(api, (await rita.post(access)).json()["token"])
+    assert seen.json()["client"] is None
+    assert {each["id"] for each in seen.json()["deals"]} == {each["id"] for each in shown}
+    assert "Canary" not in seen.text
+    # Carla reads the other branch as well.
+    seen = await seen_with(api, (await carla.post(access)).json()["token"])
+    assert (seen.json()["client"]["id"], len(seen.json()["deals"])) == (hidden["id"], 3)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE organization_members SET disabled_at = now() WHERE user_id = $1",
+        "UPDATE organization_members SET role = 'viewer' WHERE user_id = $1",
+        "DELETE FROM organization_members WHERE user_id = $1",
+        "UPDATE contacts SET branch_id = NULL WHERE updated_by = $1",
+    ],
+)
+async def test_a_portal_token_is_good_while_whoever_made_it_might_make_it(
+    api: Api, owner: Connection, tenant: Tenant, end: str
+) -> None:
+    ben = api.client(tenant, "ben")
+    contact = await create(ben, "contacts", last_name="Silva")
+    token = (await ben.post(f"/api/contacts/{contact['id']}/portal-access")).json()["token"]
+    assert (await seen_with(api, token)).status_code == 200
+    await owner.execute(end, tenant.people["ben"])
+    problem(await seen_with(api, token), 401, "session_ended")
+
+
+async def test_a_contact_has_few_tokens_and_another_one_ends_the_oldest(
+    api: Api, ana: httpx.AsyncClient
+) -> None:
+    contact = await create(ana, "contacts", last_name="Silva")
+    path = f"/api/contacts/{contact['id']}/portal-access"
+    tokens = [(await ana.post(path)).json()["token"] for _ in range(PER_CONTACT + 1)]
+    statuses = [(await seen_with(api, each)).status_code for each in tokens]
+    assert statuses == [401] + [200] * PER_CONTACT
 
 
 async def test_guesses_at_a_portal_token_are_counted_and_visits_are_not(
