@@ -220,6 +220,76 @@ async def test_signing_out_deletes_everything_of_this_person(person: Person) -> 
     assert await page.evaluate("localStorage.length") == 0
 
 
+LOSE_DATABASE = """async () => {
+  const [{ name }] = await indexedDB.databases();
+  await new Promise((resolve, reject) => {
+    const asked = indexedDB.deleteDatabase(name);
+    asked.onsuccess = resolve;
+    asked.onerror = asked.onblocked = () => reject(asked.error ?? new Error("blocked"));
+  });
+}"""
+
+
+async def test_a_database_that_is_deleted_under_the_page_is_made_again_with_all_that_waits(
+    person: Person, stack: Stack
+) -> None:
+    page = await person(BEN, tolerated="ERR_INTERNET_DISCONNECTED")
+    id_ = await page.evaluate(INSERT, {"name": "Database lost"})
+    await page.evaluate("client.pause()")
+    await page.evaluate("(id) => client.update('leads', id, { phone: 'before' }).local", id_)
+    await page.evaluate(LOSE_DATABASE)
+    assert await page.evaluate("[client.offline.isDurable, client.isUnsafe]") == [False, True]
+    await page.evaluate("(id) => client.update('leads', id, { email: 'after' }).local", id_)
+    await page.evaluate("(id) => client.offline.drafts.save('leads', id, 'notes', 'draft')", id_)
+    await page.evaluate("until(() => client.offline.isDurable && !client.isUnsafe)")
+    await page.route("**/api/**", lambda route: route.abort("internetdisconnected"))
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("until(() => client.pending === 2)")
+    assert await page.evaluate("(id) => client.offline.drafts.get('leads', id)", id_) == {"notes": "draft"}
+    await page.unroute("**/api/**")
+    await page.evaluate("client.online(), client.drain()")
+    await has(page, id_, phone="before", email="after")
+    assert row(stack, id_).strip() == "Database lost|before|after"
+
+
+async def test_what_a_full_device_cannot_keep_is_sent_and_what_waits_is_kept_when_there_is_room(
+    person: Person, stack: Stack
+) -> None:
+    page = await person(BEN, tolerated="not kept on this device")
+    id_ = await page.evaluate(INSERT, {"name": "Device full"})
+    await page.evaluate(
+        """() => {
+          const put = IDBObjectStore.prototype.put;
+          window.isFull = true;
+          IDBObjectStore.prototype.put = function (...row) {
+            const request = put.apply(this, row);
+            if (isFull && this.name === "queue") request.addEventListener("success", () => this.transaction.abort());
+            return request;
+          };
+        }"""
+    )
+    written = """async ([id, fields]) => {
+      const write = client.update("leads", id, fields);
+      const local = await write.local.then(() => "kept", ({ code }) => code);
+      return [local, client.offline.isDurable, client.isUnsafe, leads.get(id)];
+    }"""
+    local, is_durable, _, _ = await page.evaluate(written, [id_, {"phone": "sent"}])
+    assert (local, is_durable) == ("store_failed", False)
+    await page.evaluate("client.drain()")
+    assert row(stack, id_).strip() == "Device full|sent|"
+    await page.evaluate("client.pause()")
+    local, is_durable, is_unsafe, shown = await page.evaluate(written, [id_, {"phone": "waits"}])
+    assert (local, is_durable, is_unsafe, shown["phone"]) == ("store_failed", False, True, "waits")
+    assert await page.evaluate("(id) => leads.stateOf(id, 'phone')", id_) == "local"
+    await page.evaluate("isFull = false")
+    local, is_durable, is_unsafe, _ = await page.evaluate(written, [id_, {"email": "kept"}])
+    assert (local, is_durable, is_unsafe) == ("kept", True, False)
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("client.drain()")
+    await has(page, id_, phone="waits", email="kept")
+    assert row(stack, id_).strip() == "Device full|waits|kept"
+
+
 async def test_a_draft_is_there_after_a_reload_until_it_is_deleted(person: Person, stack: Stack) -> None:
     page = await person(BEN)
     saved = "Promise.all(['a', 'ab', 'abc'].map((text) => client.offline.drafts.save('leads', 'new', 'name', text)))"

@@ -270,7 +270,7 @@ export class Client {
   restore(loss) {
     const { collection, record_id, field, mine } = loss;
     const write = field === "*" ? this.delete(collection, record_id) : this.update(collection, record_id, { [field]: mine });
-    void write.local.then(() => this.dismiss(loss)).catch(() => {});
+    void write.local.catch(() => write.server).then(() => this.dismiss(loss)).catch(() => {});
     return write;
   }
 

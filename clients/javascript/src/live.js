@@ -87,9 +87,9 @@ export class LiveCollection {
     const { writer } = this.#session;
     const key = keyOfRecord({ collection: this.spec.collection, id });
     const concerns = (/** @type {import("./types.js").Mutation} */ { fields }) => !field || field in fields;
-    const stages = writer.queue.ofRecord(key).filter(({ mutation }) => concerns(mutation)).map(({ stage }) => stage);
-    if (stages.includes("local")) return "local";
-    if (stages.some((stage) => stage !== "answered")) return "saving";
+    const writes = writer.queue.ofRecord(key).filter(({ mutation }) => concerns(mutation));
+    if (writes.some((pending) => writer.isLocal(pending))) return "local";
+    if (writes.some(({ stage }) => stage !== "answered")) return "saving";
     const inbox = [...writer.inbox.values()].some(({ mutation }) => keyOfRecord(mutation) === key && concerns(mutation));
     return inbox ? "needs-review" : "saved";
   }

@@ -5,9 +5,8 @@
  */
 
 import { deleteDB } from "idb";
-import { Database, openDatabase } from "./database.js";
+import { Database } from "./database.js";
 import { Drafts } from "./drafts.js";
-import { Seal, openKey } from "./seal.js";
 import { Tabs } from "./tabs.js";
 
 /** @import { CachedTopic, Changes, Fact, Pending, Record_, Store, TopicChanges } from "./types.js" */
@@ -29,13 +28,23 @@ export const offline = (options = {}) => new Offline(options);
 export class Offline {
   /** What this browser cannot do here, in words; empty if it can do everything. @type {string[]} */
   notes = [];
-  /** Whether writes outlive the page. */
+  /** Whether all that was written outlives the page. Not while this device cannot keep it; so again when it can. */
   isDurable = false;
   /** @type {Store} */
   store = {
     is_durable: true,
     load: () => Promise.reject(new Error("loaded by offline()")),
-    keep: async (changes) => (await this.#opened)?.keep(changes),
+    keep: async (changes) => {
+      const database = await this.#opened;
+      if (!database) return;
+      this.isDurable = await database.keep(changes).then(
+        () => true,
+        (error) => {
+          this.isDurable = false;
+          throw error;
+        },
+      );
+    },
     bind: async () => {},
   };
   /** What a person has typed and not yet written. */
@@ -130,7 +139,7 @@ export class Offline {
     this.#open(null);
     this.#tabs?.close();
     this.#tabs = null;
-    (await this.#opened)?.close();
+    await (await this.#opened)?.close();
   }
 
   /** Deletes all that is kept of this person. */
@@ -171,9 +180,9 @@ export class Offline {
     this.#name = `branchline ${new URL(session.api.url || "/", globalThis.location?.href ?? "http://localhost").origin} ${key}`;
     if (!globalThis.isSecureContext) this.notes.push("this page has no secure context: a connection a tab, and nothing sensitive is kept");
     try {
-      const db = await openDatabase(this.#name, () => db.close());
-      const { sensitive = [], max_records = 50_000 } = this.#options;
-      const database = new Database(db, new Seal(sensitive, await openKey(db)), max_records);
+      const { sensitive = [], max_records: maxRecords = 50_000 } = this.#options;
+      const lost = () => (this.isDurable = false);
+      const database = new Database(this.#name, { sensitive, maxRecords, lost, reopened: () => this.#reopened() });
       await session.writer.load(() => database.load());
       this.isDurable = true;
       this.#open(database);
@@ -192,11 +201,22 @@ export class Offline {
     } else if (session.state === "idle") session.lead();
   }
 
+  /** The database may be an empty one: what this page holds goes into it, of the cache what is followed. */
+  #reopened() {
+    const { writer, subscriptions, leads } = this.#session;
+    void this.store.keep(writer.held()).catch(() => {});
+    for (const entry of leads ? subscriptions.entries.values() : []) if (entry.feed.first !== "now") this.#dirty.set(entry, null);
+  }
+
   async #lead() {
     const session = this.#session;
     // What the last one that led has kept may be newer than what it told.
     const database = await this.#opened;
-    if (database) await session.writer.load(() => database.load());
+    try {
+      if (database) await session.writer.load(() => database.load());
+    } catch (error) {
+      console.error("branchline: what is kept on this device cannot be read:", error);
+    }
     if (!this.#tabs?.leads) return;
     session.lead();
     this.stateChanged();
@@ -241,8 +261,10 @@ export class Offline {
   #heard(message, from) {
     const session = this.#session;
     const { type } = message;
-    if (type === "changes") session.writer.take(message.changes);
-    else if (type === "signed_out") void this.#signedOut();
+    if (type === "changes") {
+      void this.#opened.then((database) => database?.leave(message.changes));
+      session.writer.take(message.changes);
+    } else if (type === "signed_out") void this.#signedOut();
     else if (type === "pause") session.pause(message.isPaused, true);
     else if (session.leads) this.#asked(message, from);
     else if (from === this.#tabs?.leader) this.#told(message);
@@ -254,6 +276,8 @@ export class Offline {
     session.leads = true;
     session.connection.post("close");
     session.setState("idle", "signed out in another tab");
+    // Before anything asks for it again.
+    await (await this.#opened)?.close();
     await this.close();
   }
 
@@ -368,6 +392,10 @@ export class Offline {
   async #flush() {
     clearTimeout(this.#flushing);
     this.#flushing = null;
+    const database = this.isDurable ? await this.#opened : null;
+    // First, because all of it goes into one that was opened anew.
+    const opened = await database?.open().catch(() => null);
+    if (!database || !opened) return;
     const dirty = this.#dirty;
     this.#dirty = new Map();
     /** @type {Map<string, TopicChanges>} */ const topics = new Map();
@@ -379,9 +407,8 @@ export class Offline {
       topics.set(spec.topic, { collection, position, is_whole: !ids, records });
     }
     if (!topics.size) return;
-    const database = this.isDurable ? await this.#opened : null;
     try {
-      await database?.write(topics);
+      await database.write(opened, topics);
     } catch {
       // All of it is to be written next time.
       for (const entry of dirty.keys()) this.#dirty.set(entry, null);

@@ -1,16 +1,20 @@
 /**
  * A collection of TanStack DB over a live collection: `createCollection(branchlineCollection(client, "leads"))`.
  *
- * A transaction of TanStack's is over when its writes are kept on this device; what becomes of them is shown by the collection, and what
+ * A transaction of TanStack's is over when its writes are kept on this device, or else by the server; what becomes of them is shown by the collection, and what
  * is refused lies in `client.inbox`. So it works without a connection.
  */
 
 /** @import { CollectionConfig } from "@tanstack/db" */
 /** @import { Client, TopicOptions } from "./client.js" */
 /** @import { Effect, Fields, Record_ } from "./types.js" */
+/** @import { Write } from "./writer.js" */
 
 /** What differs, for a write of these fields only. @param {Fields} changes */
 const written = ({ id, version, updated_at, updated_by, created_at, organization_id, ...fields }) => fields;
+
+/** @param {Write[]} writes */
+const kept = (writes) => Promise.all(writes.map(({ local, server }) => local.catch(() => server)));
 
 /**
  * @param {Client} client
@@ -47,13 +51,13 @@ export function branchlineCollection(client, collection, options = {}) {
       },
     },
     onInsert: async ({ transaction }) => {
-      await Promise.all(transaction.mutations.map(({ modified: { id, ...fields } }) => client.insert(collection, written(fields), { id }).local));
+      await kept(transaction.mutations.map(({ modified: { id, ...fields } }) => client.insert(collection, written(fields), { id })));
     },
     onUpdate: async ({ transaction }) => {
-      await Promise.all(transaction.mutations.map(({ key, changes }) => client.update(collection, key, written(changes)).local));
+      await kept(transaction.mutations.map(({ key, changes }) => client.update(collection, key, written(changes))));
     },
     onDelete: async ({ transaction }) => {
-      await Promise.all(transaction.mutations.map(({ key }) => client.delete(collection, key).local));
+      await kept(transaction.mutations.map(({ key }) => client.delete(collection, key)));
     },
   };
 }

@@ -9,7 +9,7 @@ import { DEPENDENCY_CODE, Queue } from "./queue.js";
 
 /**
  * One write. It is visible when this object is. `local` is done when the write is kept on this device: from then on it survives a
- * crash; it fails with `store_failed`. `server` is done when the server has it, with the result; it fails with `refused`, whose
+ * crash; it fails with `store_failed`, and the write goes on from memory. `server` is done when the server has it, with the result; it fails with `refused`, whose
  * `entry` is in the inbox. A promise that nobody looks at raises nothing.
  * @typedef {{ id: string, mutation_id: string, local: Promise<void>, server: Promise<Result> }} Write
  * @typedef {{ resolve(result: Result): void, reject(error: Error): void }} Waiter
@@ -29,6 +29,7 @@ export class Writer {
   /** @type {(loss: Loss) => void} */ onLost = () => {};
   /** @type {Map<string, Waiter>} */ #waiters = new Map();
   /** @type {Set<string> | null} */ #removed = null;
+  /** Writes that this device could not keep so far. @type {Set<string>} */ #unkept = new Set();
   #store;
 
   /**
@@ -63,6 +64,17 @@ export class Writer {
     for (const loss of losses) if (!removed.has(`losses ${loss.id}`)) this.losses.set(loss.id, loss);
     this.onTouched(queue.map(({ mutation }) => mutation));
     if (queue.length) this.onKept();
+  }
+
+  /** All that may not be lost. @returns {Changes} */
+  held() {
+    const { queue, inbox, losses, clock } = this;
+    return { put: [...queue.pending.values()], inbox: [...inbox.values()], losses: [...losses.values()], clock };
+  }
+
+  /** Whether a write without an answer is not kept on this device. @param {Pending} pending */
+  isLocal({ stage, mutation }) {
+    return stage === "local" || (stage !== "answered" && this.#unkept.has(mutation.mutation_id));
   }
 
   /** The time by the server's clock, in Unix milliseconds. */
@@ -226,29 +238,31 @@ export class Writer {
 
   /** @param {Pending[]} put @param {Changes} changes */
   async #keepQueued(put, changes) {
+    let error = null;
     try {
       await this.#keep(changes);
     } catch (cause) {
-      const error = new BranchlineError("store_failed", `this device cannot keep what was typed: ${cause}`, { cause });
-      for (const { mutation } of put) {
-        this.queue.remove(mutation.mutation_id);
-        this.#waiters.get(mutation.mutation_id)?.reject(error);
-      }
-      this.onTouched(put.map(({ mutation }) => mutation));
-      throw error;
+      error = new BranchlineError("store_failed", "this device cannot keep what was typed: it is lost if the page is closed before it is saved", { cause });
+      for (const { mutation } of put) this.#unkept.add(mutation.mutation_id);
     }
+    // Also what is in memory only: once the server has it, it is safe.
     for (const { mutation } of put) {
       const pending = this.queue.pending.get(mutation.mutation_id);
       if (pending?.stage === "local") pending.stage = "queued";
     }
     this.onTouched(put.map(({ mutation }) => mutation));
     this.onKept();
+    if (error) throw error;
   }
 
-  /** @param {Changes} changes */
+  /** Keeps changes, and all that could not be kept before. Other tabs are told in any case: one of them sends. @param {Changes} changes */
   async #keep(changes) {
-    await this.#store?.keep(changes);
-    this.onChanges(changes);
+    try {
+      await this.#store?.keep(changes);
+      this.#unkept.clear();
+    } finally {
+      this.onChanges(changes);
+    }
   }
 
   /** Keeps what the server has told. If this device cannot, it asks the server again after its next start. @param {Changes} changes */
