@@ -12,6 +12,7 @@ export class Filters {
   #branches;
   #sorts;
   #collection = null;
+  #slugs = null; // of the branches, once they are known
   #onChange;
 
   /** `onChange({isSort, isStep})`: other records, or another order, are wanted; `isStep` but for words that are typed. */
@@ -41,7 +42,7 @@ export class Filters {
       this.#sorts.replaceChildren(...Object.entries(collection.sorts).map(([by, word]) => new Option(word, by)));
     }
     this.find = find;
-    this.branch = branch;
+    this.branch = this.#known(branch);
     this.status = collection.states.includes(status) ? status : "";
     this.sort = sort in collection.sorts ? sort : Object.keys(collection.sorts)[0];
     this.show();
@@ -49,9 +50,16 @@ export class Filters {
 
   /** The branches that there are. */
   offer(branches) {
+    this.#slugs = branches.map(({ slug }) => slug);
+    this.branch = this.#known(this.branch);
     const all = new Option("All branches", "");
     this.#branches.replaceChildren(all, ...branches.map(({ name, slug }) => new Option(name, slug)));
     this.show();
+  }
+
+  /** A branch that an address names and nobody has heard of is none. */
+  #known(branch) {
+    return this.#slugs?.includes(branch) === false ? "" : branch;
   }
 
   show() {

@@ -38,6 +38,7 @@ export class Pane {
   page;
 
   #side;
+  #first; // whom an address without a person shows
   #feeds = {};
   #latency = new Latency();
   #arrivals = []; // changes that the next frame shows
@@ -69,6 +70,7 @@ export class Pane {
   constructor(page, side, email) {
     this.page = page;
     this.#side = side;
+    this.#first = email;
     const shown = readAddress(side);
     this.#makePicker();
     this.#$(".notice .dismiss").addEventListener("click", () => this.say(""));
@@ -76,7 +78,8 @@ export class Pane {
     addEventListener("popstate", () => this.#restore(readAddress(side)));
     setInterval(() => this.#touch(), 60_000); // ages
     this.#takeAddress(shown);
-    this.signIn(PEOPLE.some((person) => person.email === shown.person) ? shown.person : email);
+    this.signIn(this.#personOf(shown));
+    this.#link();
   }
 
   // ── who ─────────────────────────────────────────────────────────────────────────────────────
@@ -469,7 +472,15 @@ export class Pane {
 
   #keepAddress(isStep) {
     writeAddress(this.#side, this.#shown, isStep);
+    this.#link();
+  }
+
+  #link() {
     this.#$(".alone").href = addressOf(this.#side, this.#shown);
+  }
+
+  #personOf({ person }) {
+    return PEOPLE.some(({ email }) => email === person) ? person : this.#first;
   }
 
   #takeAddress(shown) {
@@ -488,14 +499,17 @@ export class Pane {
   }
 
   #restore(shown) {
-    const person = shown.person ?? this.session.email;
+    const person = this.#personOf(shown);
     if (addressOf(this.#side, { ...shown, person }) === addressOf(this.#side, this.#shown)) return; // it was the other side's step
     const { id } = this.#record;
     this.#takeAddress(shown);
-    if (person !== this.session.email) return this.signIn(person);
-    this.feed.sort(this.filters.sort);
-    this.#sheet.relist({ toTop: !id });
-    if (id && !shown.record) this.#sheet.comeBack(id);
-    this.draw();
+    if (person !== this.session.email) this.signIn(person);
+    else {
+      this.feed.sort(this.filters.sort);
+      this.#sheet.relist({ toTop: !id });
+      if (id && !shown.record) this.#sheet.comeBack(id);
+      this.draw();
+    }
+    this.#link();
   }
 }

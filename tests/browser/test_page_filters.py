@@ -81,3 +81,28 @@ async def test_a_write_without_a_network_is_kept_on_this_device_and_outlives_the
     await page.reload()
     await carla.wait_live()
     await expect(carla.state_of(id_)).to_have_value(wanted)
+
+
+async def test_back_takes_back_the_first_change_of_a_person_too(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    await ben.become("carla@demo.test")
+    await page.go_back()
+    await expect(ben.element.locator(".picker")).to_have_value("ben@demo.test")
+    await ben.wait_live()
+
+
+async def test_a_fresh_pane_opens_alone_in_a_tab_of_its_own(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    await ben.pill.click()
+    link = ben.element.get_by_role("link", name="Open in a tab of its own")
+    await expect(link).to_have_attribute("href", "?only=left&left.person=ben%40demo.test")
+
+
+async def test_a_branch_that_nobody_knows_is_all_of_them(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    await page.goto(f"{stack.api_url}/?only=left&left.branch=nowhere&colleagues=off")
+    ben = Pane(page.locator(".pane"))
+    await ben.wait_live()
+    await expect(ben.element.get_by_label("Branch", exact=True)).to_have_value("")
