@@ -21,17 +21,18 @@ export class Field {
   #owner;
   #input;
   #value; // what the input was filled with
+  #text = ""; // the same as the input holds it: browsers have line breaks of their own
   #now; // what the record has
   #author = ""; // who changed it last
   #isEntered = false;
   #isTyped = false; // since it was entered
   #isWrong = false; // and somebody wanted it written
-  #draft = null; // {text, at_ms}: typed at another time, and not written
+  #draft = null; // {text, from, at_ms}: what was typed last and is not written, and the value that it was typed over
   #$ = (selector) => this.element.querySelector(selector);
 
   /**
-   * `owner` is `{entered(name), left(name), typed(name, text), write(name, value), forget(name), context}`: it tells others
-   * who edits what, and keeps what is typed.
+   * `owner` is `{entered(name), left(name), keep(name, draft), forget(name), isWritable, write(name, value, draft), context, now}`:
+   * it tells others who edits what, keeps what is typed, and writes. `write` is done when the value cannot get lost any more.
    */
   constructor(spec, owner) {
     this.#spec = spec;
@@ -44,7 +45,10 @@ export class Field {
 
   /** Brings it up to date: `{value, isWritable, word, by, byBranch, editors}`. */
   show({ value, isWritable, word, by, byBranch, editors }) {
+    const before = this.#now;
     this.#now = value ?? null;
+    // Another tab has written it, say, and deleted the draft of what it wrote, which may have lain in the place of this one.
+    if (this.#draft && putOf(this.#spec, before) !== putOf(this.#spec, this.#now)) this.#owner.keep(this.#spec.name, this.#draft);
     if (by) this.#author = by;
     const read = this.#$(".read");
     read.hidden = isWritable;
@@ -66,10 +70,17 @@ export class Field {
     flash(this.#isInput && !this.#isHeld ? this.#input : this.#$(place), branch);
   }
 
-  /** Puts back what was typed at another time, unless there is something newer. */
+  /** Puts back what was typed at another time. What was written since then is offered beside it. */
   offer(draft) {
-    if (!this.#isInput || this.#isHeld || draft.text === putOf(this.#spec, this.#now)) return;
+    if (this.#isDirty) return;
+    if (draft.text === putOf(this.#spec, this.#now)) this.#owner.forget(this.#spec.name);
+    else this.#putBack(draft);
+  }
+
+  #putBack(draft) {
+    this.#fill("from" in draft ? draft.from : this.#value);
     this.#draft = draft;
+    this.#isTyped = false;
     this.#input.value = draft.text;
     this.#showLine();
   }
@@ -79,7 +90,7 @@ export class Field {
   }
 
   get #isDirty() {
-    return this.#input.value !== putOf(this.#spec, this.#value);
+    return this.#input.value !== this.#text || this.#input.validity.badInput;
   }
 
   /** Whether the record has another value than the one that the input was filled with. */
@@ -102,7 +113,9 @@ export class Field {
     input.addEventListener("input", () => {
       this.#isTyped = true;
       this.#isWrong = false;
-      this.#owner.typed(this.#spec.name, input.value);
+      if (input.validity.badInput) return; // nobody can read it out, half a date for example
+      this.#draft = { text: input.value, from: this.#value, at_ms: this.#owner.now };
+      this.#owner.keep(this.#spec.name, this.#draft);
     });
     input.addEventListener("change", () => this.#spec.kind === "choice" && this.#commit());
     input.addEventListener("keydown", (event) => this.#keyed(event));
@@ -123,7 +136,7 @@ export class Field {
   #left() {
     if (!this.#isEntered) return;
     this.#isEntered = false;
-    if (this.#isTyped) this.#commit();
+    if (this.#isTyped || this.#input.validity.badInput) this.#commit(); // of half a date nothing is told
     this.#owner.left(this.#spec.name);
   }
 
@@ -139,15 +152,18 @@ export class Field {
     }
   }
 
-  /** Writes what is there, if it may be written and is another value. */
+  /** Writes what is there, if it may be written and is another value. It may not any more if somebody has deleted the record. */
   #commit() {
+    this.#isTyped = false;
+    if (!this.#owner.isWritable) return this.#showLine(); // what is typed stays a draft
     if (this.#spec.isRequired) this.#input.value = this.#input.value.trim(); // blanks are nothing
     this.#isWrong = this.#isDirty && !this.#input.checkValidity();
     if (this.#isWrong) return this.#showLine();
     if (!this.#isDirty) return this.#discard();
     const value = readOf(this.#spec, this.#input.value);
+    const draft = this.#draft;
     this.#settle(value);
-    this.#owner.write(this.#spec.name, value);
+    this.#owner.write(this.#spec.name, value, draft).catch(() => this.#isDirty || this.#putBack(draft));
   }
 
   #discard() {
@@ -167,13 +183,14 @@ export class Field {
   #fill(value) {
     this.#value = value;
     fill(this.#input, this.#spec, value);
+    this.#text = this.#input.value;
   }
 
   #inWords(value) {
     return textOf(this.#spec, value, this.#owner.context);
   }
 
-  /** Below the input: what is wrong with the value, what somebody else wrote meanwhile, or that it was typed earlier. */
+  /** Below the input: what is wrong with the value, that it was typed earlier, or what somebody else wrote meanwhile. */
   #showLine() {
     const [words, actions] = this.#isInput ? this.#lineOf() : ["", []];
     const line = this.#$(".below");
@@ -187,11 +204,17 @@ export class Field {
 
   #lineOf() {
     if (this.#isWrong) return [this.#input.validationMessage, []];
-    if (this.#isHeld && this.#isBehind) {
-      return [`${this.#author || "Now"}: ${this.#inWords(this.#now)}`, [["Take it", () => this.#discard()]]];
+    const isDraft = this.#draft !== null && !this.#isTyped;
+    const isBehind = this.#isHeld && this.#isBehind;
+    const words = [];
+    const actions = [];
+    if (isDraft) {
+      words.push(`Typed ${timeOf(new Date(this.#draft.at_ms))}, not saved`);
+      actions.push(["Save", () => this.#commit()]);
     }
-    if (!this.#draft) return ["", []];
-    return [`Typed ${timeOf(new Date(this.#draft.at_ms))}, not saved`, [["Save", () => this.#commit()], ["Discard", () => this.#discard()]]];
+    if (isBehind) words.push(`${this.#author || "Now"}: ${this.#inWords(this.#now)}`);
+    if (isDraft || isBehind) actions.push([isBehind ? "Take it" : "Discard", () => this.#discard()]);
+    return [words.join(" · "), actions];
   }
 
   #button(name, act) {

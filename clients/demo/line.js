@@ -20,6 +20,15 @@ export function connectAs(session) {
   });
 }
 
+/** Done when nothing of a write can get lost any more: it is kept on this device, or the server has it, or it is in the inbox. */
+export async function whenSafe({ local, server }) {
+  try {
+    await local.catch(() => server);
+  } catch (error) {
+    if (error.code !== "refused") throw error;
+  }
+}
+
 /** Whether what is written now reaches the server soon. */
 export const isConnected = ({ state }) => ["live", "leaving", "polling"].includes(state);
 

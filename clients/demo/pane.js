@@ -22,9 +22,10 @@ import { Tabs } from "./tabs.js";
 import { Undo } from "./undo.js";
 import { ViewSwitch } from "./view-switch.js";
 import { Views } from "./views.js";
-import { sentence, shortened } from "./words.js";
+import { shortened } from "./words.js";
 
 const NOTICE_MS = 6_000;
+const UNKEPT = "This device has no room for what you write, or has lost what it kept. Leave this page open until “Saved” is shown.";
 const NEW = "new"; // whose drafts are those of the form for a new record
 const SPOKEN = { live: "Live", waiting: "Offline", polling: "Polling", stopped: "The server has ended this connection" };
 const template = document.getElementById("pane");
@@ -297,7 +298,7 @@ export class Pane {
       () => isHere() && this.#remember(collection, write.id, { by: "Saved", byBranch: "" }),
       () => {}, // it is in the inbox, and #refused has told so
     );
-    write.local.catch((error) => isHere() && this.say(sentence(error.message)));
+    write.local.catch(() => isHere() && this.say(UNKEPT));
     return write;
   }
 

@@ -3,6 +3,7 @@
 import { Field } from "./field.js";
 import { History } from "./history.js";
 import { isEditable } from "./inputs.js";
+import { whenSafe } from "./line.js";
 
 const RECENT_MS = 6_000;
 
@@ -190,24 +191,34 @@ export class RecordPage {
     const made = this.#collection;
     const { name: collection } = made;
     const { drafts } = client.offline;
+    const forget = (field) => void drafts.delete(collection, id, field).catch(() => {});
     const page = this;
     return {
       get context() {
         return page.#pane.contextOf(page.#last);
+      },
+      get now() {
+        return client.now();
+      },
+      get isWritable() {
+        if (client !== page.#pane.client) return false; // somebody else is here by now; the draft stays its author's
+        const record = page.#pane.recordOf(made, id);
+        return record !== undefined && page.#pane.mayWrite(record);
       },
       entered: (field) => {
         this.#endEditing = this.#people?.edit(id, field) ?? (() => {});
         this.#pane.aim(id);
       },
       left: () => this.#endEditing(),
-      typed: (field, text) => void drafts.save(collection, id, field, { text, at_ms: client.now() }),
-      forget: (field) => void drafts.delete(collection, id, field),
-      write: (field, value) => {
-        if (client !== this.#pane.client) return; // somebody else is here by now; the draft stays its author's
+      keep: (field, draft) => void drafts.save(collection, id, field, draft).catch(() => {}),
+      forget,
+      write: async (field, value, draft) => {
         const write = this.#pane.write(id, { [field]: value }, made);
         this.#recent.delete(field);
-        write.local.then(() => drafts.delete(collection, id, field)).catch(() => {});
         write.server.then(({ lost = [] }) => lost.some((each) => each.field === field) || this.#saved(id, field)).catch(() => {});
+        await whenSafe(write);
+        const kept = await drafts.get(collection, id).catch(() => ({}));
+        if (kept[field]?.at_ms === draft.at_ms) forget(field); // else it is of another tab, or was typed since
       },
     };
   }

@@ -1,0 +1,123 @@
+"""What is typed and not written yet: it stays its author's, replaces nothing unseen, and outlives the page."""
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.demo import IS_DRAFTED
+from tests.browser.test_page_record import ANA, VERA, make_lead, open_record, patch
+from tests.stack import Stack
+
+
+def lead(stack: Stack, id_: str, field: str) -> str:
+    return stack.psql(f"SELECT {field} FROM leads WHERE id = '{id_}'")
+
+
+async def test_a_record_that_is_deleted_under_somebody_who_types_stays_deleted_and_their_text_a_draft(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, notes="old")
+    ana, carla = await open_record(page, stack, id_)
+    await carla.input("notes").fill("half a sent")
+    await page.wait_for_function(IS_DRAFTED, arg=id_)
+    with stack.http(ANA) as http:
+        http.delete(f"/api/leads/{id_}").raise_for_status()
+    await expect(carla.note).to_contain_text("Ana deleted this lead.")
+    await expect(carla.input("notes")).to_be_hidden()
+    # What she writes after it comes after what the field would have written.
+    await ana.note.get_by_role("button", name="Bring it back").click()
+    await expect(carla.below("notes")).to_contain_text("not saved")
+    await expect(carla.input("notes")).to_have_value("half a sent")
+    await expect(ana.input("notes")).to_have_value("old")
+    assert lead(stack, id_, "notes") == "old"
+    await carla.below("notes").get_by_role("button", name="Save").click()
+    await expect(ana.input("notes")).to_have_value("half a sent")
+
+
+async def test_a_draft_that_is_offered_again_shows_what_was_written_since_it_was_typed(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, phone="1")
+    _, carla = await open_record(page, stack, id_)
+    await carla.input("phone").fill("12")
+    await page.wait_for_function(IS_DRAFTED, arg=id_)
+    await page.goto("about:blank")
+    patch(stack, ANA, id_, phone="99")
+    _, carla = await open_record(page, stack, id_)
+    await expect(carla.input("phone")).to_have_value("12")
+    await expect(carla.below("phone")).to_contain_text("not saved · ")
+    await expect(carla.below("phone")).to_contain_text(": 99")
+    await carla.below("phone").get_by_role("button", name="Take it").click()
+    await expect(carla.input("phone")).to_have_value("99")
+    await expect(carla.below("phone")).to_have_text("")
+    assert lead(stack, id_, "phone || version") == "992"
+
+
+async def test_a_value_whose_line_breaks_a_browser_writes_otherwise_is_kept_up_to_date(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, notes="one\r\ntwo")
+    _, carla = await open_record(page, stack, id_)
+    await expect(carla.input("notes")).to_have_value("one\ntwo")
+    patch(stack, ANA, id_, notes="three")
+    await expect(carla.input("notes")).to_have_value("three")
+
+
+async def test_what_cannot_be_read_out_of_a_field_is_said_to_be_wrong_and_stays(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    _, carla = await open_record(page, stack, make_lead(stack))
+    for name, half in (("score", "12e"), ("next_step_at", "0102")):
+        await carla.input(name).click()
+        await page.keyboard.type(half)
+        await carla.input("notes").click()
+        await expect(carla.input(name)).to_have_attribute("aria-invalid", "true")
+        await expect(carla.below(name)).not_to_be_empty()
+        assert await carla.input(name).evaluate("(input) => input.validity.badInput")
+        await carla.input(name).focus()
+        await page.keyboard.press("Escape")
+        await expect(carla.below(name)).to_be_empty()
+        assert not await carla.input(name).evaluate("(input) => input.validity.badInput")
+    await expect(carla.title).to_be_visible()
+
+
+async def test_two_tabs_keep_what_each_has_typed_into_one_field(open_page: OpenPage, stack: Stack) -> None:
+    here = await open_page()
+    id_ = make_lead(stack, notes="old")
+    _, first = await open_record(here, stack, id_, left=VERA)
+    there = await here.context.new_page()
+    _, second = await open_record(there, stack, id_, left=VERA)
+    await second.input("notes").fill("short")
+    await there.wait_for_function(IS_DRAFTED, arg=id_)
+    await first.input("notes").fill("a long text")
+    await second.input("notes").press("Control+Enter")
+    await expect(second.word("notes")).to_have_text("Saved")
+    await expect(first.below("notes")).to_contain_text("short")
+    await here.reload()
+    await expect(first.input("notes")).to_have_value("a long text")
+    await expect(first.below("notes")).to_contain_text("not saved · ")
+    await expect(first.below("notes")).to_contain_text(": short")
+
+
+async def test_what_this_device_cannot_keep_is_not_thrown_away(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, phone="1")
+    _, carla = await open_record(page, stack, id_, left=VERA)
+    await page.evaluate(
+        """() => {
+          const { put } = IDBObjectStore.prototype;
+          IDBObjectStore.prototype.put = function (...row) {
+            if (this.name === "queue") throw new DOMException("The disk is full", "QuotaExceededError");
+            return put.apply(this, row);
+          };
+        }"""
+    )
+    await carla.input("phone").fill("12")
+    await page.keyboard.press("Enter")
+    notice = carla.pane.element.get_by_role("alert")
+    await expect(notice).to_contain_text("This device has no room")
+    await expect(notice).not_to_contain_text("QuotaExceededError")
+    await expect(carla.input("phone")).to_have_value("12")
