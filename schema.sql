@@ -276,14 +276,18 @@ CREATE TRIGGER end_sessions AFTER UPDATE ON organization_members FOR EACH ROW
   WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL OR OLD.user_id <> NEW.user_id) EXECUTE FUNCTION end_sessions_of_member();
 CREATE TRIGGER end_sessions_of_gone AFTER DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION end_sessions_of_member();
 
--- Through the API only an owner makes, changes or removes an owner, and the last one stays. In psql everything goes.
-CREATE FUNCTION guard_owners() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+-- Through the API nobody is made a member unasked: they accept an invitation. Only an owner makes, changes or removes an owner,
+-- and the last one stays. In psql everything goes.
+CREATE FUNCTION guard_members() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
   v_organization uuid := CASE WHEN TG_OP = 'INSERT' THEN NEW.organization_id ELSE OLD.organization_id END;
   v_actor uuid := CASE WHEN TG_OP = 'DELETE' THEN local_setting('actor')::uuid ELSE NEW.updated_by END;
   v_was boolean := CASE WHEN TG_OP = 'INSERT' THEN false ELSE OLD.role = 'owner' END;
   v_is boolean := CASE WHEN TG_OP = 'DELETE' THEN false ELSE NEW.role = 'owner' END;
 BEGIN
+  IF local_setting('written') IS NOT NULL AND (TG_OP = 'INSERT' OR TG_OP = 'UPDATE' AND NEW.user_id <> OLD.user_id) THEN
+    RAISE EXCEPTION 'by_invitation: somebody becomes a member by accepting an invitation' USING ERRCODE = '42501';
+  END IF;
   IF local_setting('written') IS NOT NULL AND (v_was OR v_is) THEN
     PERFORM pg_advisory_xact_lock(hashtextextended('owners ' || v_organization, 0));
     IF NOT EXISTS (SELECT FROM organization_members WHERE organization_id = v_organization AND user_id = v_actor
@@ -297,7 +301,7 @@ BEGIN
   END IF;
   RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$;
-CREATE TRIGGER guard_owners BEFORE INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION guard_owners();
+CREATE TRIGGER guard_members BEFORE INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION guard_members();
 
 -- 3 the CRM -------------------------------------------------------------------------------------------------------
 -- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation, and the

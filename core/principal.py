@@ -50,6 +50,8 @@ class Principal:
             branches = self.readable_branches
             is_shown = branches is None or branch_id is None or branch_id in branches
             return self.reads_collection(collection) and is_shown
+        if operation == "insert" and collection.name == "organization_members":
+            return False  # nobody is made a member unasked: they accept an invitation
         return self.writes_collection(collection) and (
             not collection.has_branch or self.writes_branch(branch_id)
         )

@@ -438,6 +438,31 @@ async def test_the_application_can_alter_nothing_in_the_audit_log(api: Api) -> N
             await api.services.pool.execute(statement)
 
 
+async def test_nobody_is_made_a_member_unasked(
+    api: Api, owner: Connection, tenant: Tenant, other: Tenant, boss: httpx.AsyncClient
+) -> None:
+    stranger = other.people["carla"]
+    unasked = {"user_id": stranger, "role": "viewer", "reads": "all"}
+    problem(await boss.post("/api/organization_members", json=unasked), 403, "forbidden")
+    rows = (await boss.get("/api/organization_members")).json()["items"]
+    [vera] = [row["id"] for row in rows if row["user_id"] == tenant.people["vera"]]
+    path = f"/api/organization_members/{vera}"
+    problem(await boss.patch(path, json={"user_id": stranger}), 403, "forbidden")
+    problem(await boss.put(path, json=unasked), 403, "forbidden")
+    mutation = {"mutation_id": new_id(), "collection": "organization_members", "id": new_id()}
+    body = {
+        "client_id": new_id(),
+        "now_ms": 1_800_000_000_000,
+        "mutations": [mutation | {"operation": "insert", "fields": unasked}],
+    }
+    [result] = (await boss.post("/api/sync", json=body)).json()["results"]
+    assert (result["status"], result["code"]) == ("rejected", "forbidden")
+    # Who was removed, or has gone by themselves, is asked anew.
+    assert (await boss.delete(path)).status_code == 204
+    problem(await boss.post(f"{path}/restore", json={"version": 1}), 403, "forbidden")
+    assert stranger not in (await boss.get("/api/people")).text
+
+
 async def test_an_owner_is_an_owners_to_make_and_the_last_one_stays(
     api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
 ) -> None:
