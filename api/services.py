@@ -95,6 +95,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     settings.require("database_url", "redis_url")
     if not settings.token_key:
         settings.require("signing_key" if settings.production else "secret")
+    if settings.production and settings.mail_url:
+        # Behind a proxy the API cannot know it, and its own address would be in every mail.
+        settings.require("public_url")
     tokens = Tokens(settings.token_key)
     async with AsyncExitStack() as stack:
         # Who comes when all connections are in use waits for one; the usual pool refuses them.
@@ -154,7 +157,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 def public_url_of(settings: Settings) -> str:
     """Where people find the page, for links in mail."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    scheme = "https" if settings.tls_cert else "http"
+    return settings.public_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
 
 
 def _seals_of(settings: Settings, tokens: Tokens) -> Seals | None:

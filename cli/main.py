@@ -103,10 +103,10 @@ def migrate(
 
 @app.command()
 def seed() -> None:
-    """Add the demo organisation and its records; what is there already stays."""
+    """Add the demo organisation and its records; what is there already stays. Development only."""
     from cli import seed as command
 
-    command.run(_command_settings("owner_database_url").owner_database_url, progress=_say)
+    command.run(_command_settings("owner_database_url"), progress=_say)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from argon2 import PasswordHasher
 from cli.seed_data.draw import Draw
 from cli.seed_data.generate import COUNTS, SEED, Generator, Row, Staff
 from cli.seed_data.people import DEMO, OTHER, PASSWORD, Organization
+from core.lifecycle import StartupError
+from core.settings import Settings
 
 Progress = Callable[[str], None]
 
@@ -24,17 +26,23 @@ _LOCK = 0x5EED
 _OTHER_COUNTS = {"clients": 8, "leads": 24, "contacts": 12, "deals": 10, "tasks": 8, "activity_events": 6}
 
 
-def run(owner_database_url: str, *, progress: Progress = print) -> None:
-    """Put the demo data into the database at `owner_database_url`, whose schema is up to date.
+def run(settings: Settings, *, progress: Progress = print) -> None:
+    """Put the demo data into the owner's database that the settings name, whose schema is up to date.
 
     `progress` is told of each step, one line each. Each organisation comes in one transaction, whole or not
-    at all. Raises asyncpg.PostgresError or OSError if the database refuses or cannot be reached.
+    at all. Raises StartupError in production, asyncpg.PostgresError or OSError if the database refuses or
+    cannot be reached.
     """
-    asyncio.run(seed(owner_database_url, progress=progress))
+    if settings.production:
+        raise StartupError(
+            f"`seed` makes people, an owner among them, whose password is `{PASSWORD}`, and is for development only: "
+            "BRANCHLINE_ENV is production."
+        )
+    asyncio.run(seed(settings.owner_database_url, progress=progress))
 
 
 async def seed(owner_database_url: str, *, progress: Progress) -> None:
-    """The same as `run`, for a caller that has an event loop already."""
+    """The same as `run`, for a caller that has an event loop already and knows that this is no production."""
     connection = await asyncpg.connect(owner_database_url)
     try:
         changed = False

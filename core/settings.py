@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     public_url: str = Field(
         default="",
         description="Where people find the page, such as `https://crm.example.com`, for links in mail. The API's own "
-        "address if not set.",
+        "address if not set; in production the API demands it where it sends mail.",
     )
     mail_url: str = Field(
         default="",

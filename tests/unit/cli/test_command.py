@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+PRODUCTION = {
+    "BRANCHLINE_ENV": "production",
+    "BRANCHLINE_JWKS_URL": "https://issuer.example/keys",
+    "BRANCHLINE_ALLOWED_ORIGINS": "https://crm.example",
+    "DATABASE_URL": "postgresql://127.0.0.1:1/b",
+    "BRANCHLINE_OWNER_DATABASE_URL": "postgresql://127.0.0.1:1/b",
+}
 COMMANDS = [
     "up",
     "api",
@@ -79,6 +86,8 @@ def test_up_has_the_options_of_the_documentation() -> None:
             {"BRANCHLINE_ENV": "production"},
             "BRANCHLINE_SIGNING_KEY is not set",
         ),
+        (["seed"], PRODUCTION, "is for development only: BRANCHLINE_ENV is production"),
+        (["reset"], PRODUCTION, "is for development only: BRANCHLINE_ENV is production"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
