@@ -63,7 +63,7 @@ function setUpColleagues() {
       note.textContent = reason;
     },
   });
-  const asked = new URLSearchParams(location.search).get("colleagues") ?? localStorage.getItem(REMEMBERED);
+  const asked = new URLSearchParams(location.search).get("colleagues") ?? remembered();
   toggle.checked = asked ? asked === "on" : !matchMedia("(prefers-reduced-motion: reduce)").matches;
   const apply = () => {
     note.textContent = "";
@@ -71,8 +71,26 @@ function setUpColleagues() {
     else colleagues.stop();
   };
   toggle.addEventListener("change", () => {
-    localStorage.setItem(REMEMBERED, toggle.checked ? "on" : "off");
+    remember(toggle.checked ? "on" : "off");
     apply();
   });
   apply();
+}
+
+// Where site data is blocked, merely asking for `localStorage` throws: then nothing is remembered.
+
+function remembered() {
+  try {
+    return localStorage.getItem(REMEMBERED);
+  } catch {
+    return null;
+  }
+}
+
+function remember(choice) {
+  try {
+    localStorage.setItem(REMEMBERED, choice);
+  } catch {
+    // As if it had not been asked for.
+  }
 }

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.client_page import open_client, serve_client, start_client
 from tests.browser.conftest import OpenPage
@@ -405,6 +405,57 @@ async def test_without_a_secure_context_it_works_and_says_so(open_page: OpenPage
       return count;
     }"""
     assert await page.evaluate(kept) == 0
+
+
+BLOCK_SITE_DATA = """() => {
+  const deny = (name) => Promise.reject(new DOMException("denied by the test", name));
+  const denied = () => { throw new DOMException("denied by the test", "SecurityError"); };
+  Object.defineProperty(window, "localStorage", { get: denied });
+  for (const name of ["request", "query"]) LockManager.prototype[name] = () => deny("SecurityError");
+  IDBFactory.prototype.open = () => {
+    const asked = new EventTarget();
+    Object.setPrototypeOf(asked, Object.create(IDBOpenDBRequest.prototype, {
+      error: { value: new DOMException("denied by the test", "UnknownError") },
+    }));
+    setTimeout(() => asked.dispatchEvent(new Event("error")));
+    return asked;
+  };
+}"""
+
+
+@pytest.fixture
+async def page_without_site_data(open_page: OpenPage) -> Page:
+    """A page of a person who lets no page keep anything.
+
+    The headless browser has no such setting. This is what Chromium does with it.
+    """
+    page = await open_page()
+    await page.add_init_script(f"({BLOCK_SITE_DATA})()")
+    return page
+
+
+async def test_where_site_data_is_blocked_it_works_and_says_so(
+    page_without_site_data: Page, stack: Stack
+) -> None:
+    page = page_without_site_data
+    await serve_client(page.context, stack)
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("until(() => leads.state === 'live')")
+    id_ = await page.evaluate(INSERT, {"name": "Nothing kept"})
+    assert row(stack, id_).startswith("Nothing kept")
+    assert await page.evaluate("[client.offline.isDurable, client.leads]") == [False, True]
+    notes = " ".join(await page.evaluate("client.offline.notes"))
+    assert "does not remember" in notes
+    assert "keeps nothing" in notes
+
+
+async def test_the_page_is_there_where_site_data_is_blocked(
+    page_without_site_data: Page, stack: Stack
+) -> None:
+    page = page_without_site_data
+    await page.goto(stack.api_url)
+    await expect(page.locator(".row").first).to_be_visible()
+    await expect(page.locator("#colleagues")).to_be_checked()
 
 
 async def test_servers_that_are_killed_come_back_without_a_loss(open_page: OpenPage) -> None:

@@ -145,7 +145,7 @@ export class Offline {
   /** Deletes all that is kept of this person. */
   async clear() {
     const name = this.#name;
-    localStorage.removeItem(this.#memo);
+    this.#remembered = "";
     if (!name) return;
     const others = new BroadcastChannel(name);
     others.postMessage({ type: "signed_out", from: "", term: 0 });
@@ -159,12 +159,23 @@ export class Offline {
     return `branchline ${this.#session.api.url} ${this.#options.as ?? ""}`;
   }
 
+  // Where site data is blocked, merely asking for `localStorage` throws.
+
   get #remembered() {
-    return globalThis.localStorage?.getItem(this.#memo) ?? "";
+    try {
+      return globalThis.localStorage?.getItem(this.#memo) ?? "";
+    } catch {
+      return "";
+    }
   }
 
   set #remembered(key) {
-    globalThis.localStorage?.setItem(this.#memo, key);
+    try {
+      if (key) globalThis.localStorage?.setItem(this.#memo, key);
+      else globalThis.localStorage?.removeItem(this.#memo);
+    } catch (error) {
+      this.notes.push(`this browser does not remember whose page this is: ${error}`);
+    }
   }
 
   /** @param {string} collection */
@@ -192,7 +203,7 @@ export class Offline {
       this.notes.push(`this browser keeps nothing: ${error}`);
       this.#open(null);
     }
-    if (Tabs.areSupported) {
+    if (await Tabs.areSupported()) {
       this.#tabs = new Tabs(this.#name, session.writer.client_id, {
         lead: () => void this.#lead(),
         follow: () => this.#follow(),

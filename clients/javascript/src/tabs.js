@@ -28,9 +28,13 @@ export class Tabs {
   /** @type {() => void} */ #release = () => {};
   /** @type {any} */ #asking;
 
-  /** Whether this browser can share one connection. */
-  static get areSupported() {
-    return !!globalThis.navigator?.locks && !!globalThis.BroadcastChannel;
+  /** Whether this browser can share one connection: where site data is blocked, it has locks and gives none. */
+  static async areSupported() {
+    if (!globalThis.navigator?.locks || !globalThis.BroadcastChannel) return false;
+    return navigator.locks.query().then(
+      () => true,
+      () => false,
+    );
   }
 
   /** @param {string} name what is shared @param {string} id this tab's @param {TabsHost} host */
