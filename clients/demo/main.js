@@ -1,5 +1,6 @@
 /** Puts the page together: what the server says of itself, two panes, the terminal's lines, the colleagues. */
 
+import { keepPage } from "branchline/offline";
 import { Colleagues } from "./colleagues.js";
 import { MailLinks } from "./links.js";
 import { Pane } from "./pane.js";
@@ -31,6 +32,7 @@ addEventListener("beforeunload", (event) => panes.some(({ client }) => client.is
 void learnDatabase();
 await learnBranches();
 setUpColleagues();
+keepPage().catch(() => {}); // a browser that keeps no page opens it with a network only
 
 /** The address that the psql line may name, where the server tells it. */
 async function learnDatabase() {

@@ -29,32 +29,40 @@ async def test_the_six_lines_of_the_readme_are_a_live_list(open_page: OpenPage, 
     await expect(page.locator("li", has_text="Aaa from the README")).to_be_visible()
 
 
-async def test_a_page_that_was_kept_opens_without_the_server(open_page: OpenPage, stack: Stack) -> None:
+async def test_the_demo_opens_without_a_network_with_what_it_showed(
+    open_page: OpenPage, stack: Stack
+) -> None:
     page = await open_page(tolerated="ERR_")
-    # A page of the server's own: a test's answers do not reach a service worker.
-    await page.goto(f"{stack.api_url}/?colleagues=off")
+    await page.goto(f"{stack.api_url}/?only=left&colleagues=off")
+    row = page.locator(".row").first
+    await expect(row).to_be_visible()
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")  # the page has asked for it by itself
+    await page.evaluate("import('/client/src/offline.js').then(({ keepPage }) => keepPage())")  # it is done
+    name = await row.locator(".name").inner_text()
+    await page.context.set_offline(True)
+    await page.goto(
+        f"{stack.api_url}/?only=left&colleagues=off&left.sort=-created_at"
+    )  # another address of the page
+    await expect(page.locator(".row", has_text=name).first).to_be_visible()
+    asked = "fetch('/api/client-config').then(() => 'answered', () => 'no answer')"
+    assert await page.evaluate(asked) == "no answer"
+
+
+async def test_a_page_that_was_kept_is_the_newest_where_there_is_a_network(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    await page.goto(f"{stack.api_url}/?only=left&colleagues=off")
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    await page.evaluate("import('/client/src/offline.js').then(({ keepPage }) => keepPage())")
     await page.evaluate(
         """async () => {
-          const options = { scope: "/", type: "module" };
-          await navigator.serviceWorker.register("/client/src/service-worker.js", options);
-          const { active } = await navigator.serviceWorker.ready;
-          const files = performance.getEntriesByType("resource").map(({ name }) => name);
-          const own = [location.href, ...files].filter((url) => !new URL(url).pathname.startsWith("/api/"));
-          active.postMessage({ type: "keep", urls: own });
-          const deadline = performance.now() + 30_000;
-          const isMissing = async (url) => !(await caches.match(url));
-          for (const url of own) {
-            while (await isMissing(url)) {
-              if (performance.now() > deadline) throw new Error(`${url} is not kept`);
-              await new Promise((resolve) => setTimeout(resolve, 50));
-            }
-          }
+          const cache = await caches.open("branchline-files");
+          for (const { url } of await cache.keys()) await cache.put(url, new Response("old"));
         }"""
     )
-    await page.context.set_offline(True)
-    await page.goto(f"{stack.api_url}/?another=filter")
-    await expect(page.locator("h1")).to_contain_text("Branchline")
-    assert (
-        await page.evaluate("fetch('/api/client-config').then(() => 'answered', () => 'no answer')")
-        == "no answer"
+    await page.reload()
+    await expect(page.locator(".row").first).to_be_visible()
+    await page.wait_for_function(
+        "caches.match('/').then((page) => page.text()).then((text) => text !== 'old')"
     )

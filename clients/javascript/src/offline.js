@@ -445,7 +445,15 @@ export async function keepPage(url = new URL("./service-worker.js", import.meta.
   if (!navigator.serviceWorker) return;
   await navigator.serviceWorker.register(url, { scope: "/", type: "module" });
   const { active } = await navigator.serviceWorker.ready;
-  const files = performance.getEntriesByType("resource").map(({ name }) => name);
-  const urls = [location.href, ...files].filter((each) => new URL(each).origin === location.origin && !new URL(each).pathname.startsWith("/api/"));
-  active?.postMessage({ type: "keep", urls });
+  // What came through the worker is in its copy already. The page is kept without its filters, or a token in its address.
+  const files = performance.getEntriesByType("resource").filter((file) => !(/** @type {PerformanceResourceTiming} */ (file).workerStart));
+  const urls = [location.pathname, ...files.map(({ name }) => name)].filter((each) => {
+    const { origin, pathname } = new URL(each, location.href);
+    return origin === location.origin && !pathname.startsWith("/api/");
+  });
+  const { port1, port2 } = new MessageChannel();
+  const kept = new Promise((resolve) => (port1.onmessage = resolve));
+  active?.postMessage({ type: "keep", urls }, [port2]);
+  await kept;
+  port1.close();
 }

@@ -15,12 +15,13 @@ worker.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   const isFile = request.method === "GET" && origin === worker.location.origin && !/^\/(api|docs|ws|metrics|healthz|readyz|openapi)\b/.test(pathname);
-  if (isFile) event.respondWith(answer(request));
+  // One page serves all of its addresses, whatever filters they hold.
+  if (isFile) event.respondWith(answer(event, request.mode === "navigate" ? pathname : request.url));
 });
 
 // What the page had loaded before this worker was there is not in the copy yet.
 worker.addEventListener("message", (event) => {
-  if (event.data?.type === "keep") event.waitUntil(keep(event.data.urls));
+  if (event.data?.type === "keep") event.waitUntil(keep(event.data.urls).then(() => event.ports[0]?.postMessage("kept")));
 });
 
 /** @param {string[]} urls */
@@ -29,18 +30,22 @@ async function keep(urls) {
   await Promise.allSettled(urls.map((url) => cache.add(new Request(url, { cache: "no-cache" }))));
 }
 
-/** @param {Request} request */
-async function answer(request) {
-  const cache = await caches.open(CACHE);
+/** @param {FetchEvent} event @param {string} url by which it is kept */
+async function answer(event, url) {
   try {
-    const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
+    const response = await fetch(event.request);
+    // The page waits for no copy, and a disk that is full takes nothing from it.
+    if (response.ok) event.waitUntil(put(url, response.clone()).catch(() => {}));
     return response;
   } catch (error) {
-    // One page serves all of its addresses, whatever filters they hold.
-    const options = { ignoreSearch: request.mode === "navigate" };
-    const found = await cache.match(request, options);
+    const found = await caches.match(url, { cacheName: CACHE });
     if (found) return found;
     throw error;
   }
+}
+
+/** @param {string} url @param {Response} response */
+async function put(url, response) {
+  const cache = await caches.open(CACHE);
+  await cache.put(url, response);
 }
