@@ -36,7 +36,9 @@ async def test_the_demo_opens_without_a_network_with_what_it_showed(
     await page.goto(f"{stack.api_url}/?only=left&colleagues=off")
     row = page.locator(".row").first
     await expect(row).to_be_visible()
-    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")  # the page has asked for it by itself
+    await page.evaluate(
+        "navigator.serviceWorker.ready.then(() => true)"
+    )  # the page has asked for it by itself
     await page.evaluate("import('/client/src/offline.js').then(({ keepPage }) => keepPage())")  # it is done
     name = await row.locator(".name").inner_text()
     await page.context.set_offline(True)
