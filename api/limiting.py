@@ -27,6 +27,9 @@ from core.tokens import Claims
 SCOPE_KEY: Final = "branchline.rate_limit"
 """Where in a request's scope the rim finds the RateLimit headers of its answer."""
 _LOGIN_PATH = "/api/auth/login"
+MAILS_PER_MINUTE = 1
+MAILS_AT_ONCE = 3
+"""Invitations from an organisation to one address: nobody fills another's mailbox, and a slip can be mended at once."""
 PUSH_MUTATIONS = 20
 """A push of mutations counts as one write, and one more for each so many."""
 
@@ -129,6 +132,7 @@ class Limiter:
         self._store = store
         self._by_user = _per_second("writes-by-user", limits.writes_per_second_per_user, store)
         self._by_address = _per_second("writes-by-address", limits.writes_per_second_per_address, store)
+        self._mails = Rate("invitations-by-address", per_min(MAILS_PER_MINUTE, MAILS_AT_ONCE), store)
         logins = limits.logins_per_minute_per_address
         self._logins = Rate("logins-by-address", per_min(logins, logins), store) if logins else None
 
@@ -144,6 +148,10 @@ class Limiter:
         """Count an attempt to prove who one is, by password or by what came by mail."""
         if self._logins is not None:
             await _admit(request, self._logins, limit_key(address_of(request)), 1)
+
+    async def admit_mail(self, request: Request, claims: Claims, to: str) -> None:
+        """Count a mail from an organisation to somebody's e-mail address."""
+        await _admit(request, self._mails, f"{claims.organization_id}:{to}", 1)
 
     def refuse_guesses(self, request: Request) -> None:
         """Turn away whom `admit_login` has refused just now, before anything is read for them; nothing is counted."""

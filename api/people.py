@@ -165,7 +165,10 @@ class People:
     # Invitations.
 
     async def invite(self, principal: Principal, invitation: Invitation, address: str) -> dict[str, Any]:
-        """Write an invitation down and mail it; its id and end. Raises UnknownBranchError, MailError."""
+        """Write an invitation down and mail it; its id and end. Older ones to the same address end.
+
+        Raises UnknownBranchError, MailError.
+        """
         organization_id, identifier = principal.organization_id, str(uuid7())
         random = secrets.token_bytes(_RANDOM_BYTES)
         token = base64.urlsafe_b64encode(UUID(organization_id).bytes + random).rstrip(b"=").decode()
@@ -208,6 +211,10 @@ class People:
             # What could not be sent was not invited.
             await self.withdraw(principal, identifier, address)
             raise
+        async with scoped(self._pool, organization_id) as connection:
+            await connection.execute(
+                _queries.end_older_invitations, organization_id, invitation.email, identifier
+            )
         return {"id": identifier, "expires_at": expires_at}
 
     async def fetch_invitations(self, principal: Principal) -> list[asyncpg.Record]:

@@ -133,6 +133,10 @@ WHERE i.organization_id = $1 AND i.ended_at IS NULL AND i.expires_at > now() ORD
 UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL AND expires_at > now()
 RETURNING email;
 
+-- name: end_older_invitations
+-- Ends the open invitations to an address ($2) that are older than one ($3).
+UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND email = $2 AND id < $3 AND ended_at IS NULL AND expires_at > now();
+
 -- name: find_invitation
 -- The open invitation of a token, what it offers, and the person of its address, if there is one.
 SELECT i.id, i.organization_id::text AS organization_id, o.name AS organization_name, i.email, i.role::text AS role,
@@ -227,9 +231,9 @@ UPDATE client_portal_access SET revoked_at = now() WHERE organization_id = $1 AN
   WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now() ORDER BY id DESC OFFSET $3);
 
 -- name: end_portal_access
--- Ends all of a contact's tokens.
+-- Ends all of a contact's tokens; a row for each.
 UPDATE client_portal_access SET revoked_at = now()
-WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now();
+WHERE organization_id = $1 AND contact_id = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id;
 
 -- name: use_portal_access
 -- The contact whose token this is, and who made it, if it is in force.

@@ -118,7 +118,7 @@ def sync_paths() -> Schema:
                 "Mark overwritten values as seen",
                 "They are not listed again.",
                 _answer(_object(["seen"], {"seen": _INTEGER}), "How many of them there were."),
-                (400, 401, 413, 415, 422, 503),
+                (400, 401, 413, 415, 422, 429, 503),
                 body=_object(
                     ["ids"], {"ids": {"type": "array", "maxItems": 200, "items": UUID}}, closed=True
                 ),

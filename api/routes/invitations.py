@@ -132,6 +132,7 @@ async def invite(request: Request, claims: Authenticated, body: InvitationBody) 
     try:
         branches = None if body.branch_ids is None else [parse_uuid(each) for each in body.branch_ids]
         invitation = Invitation(body.email.lower(), body.role, body.reads, branches)
+        await services.limiter.admit_mail(request, claims, invitation.email)
         return Invited(**await services.people.invite(principal, invitation, address_of(request)))
     except (ValueError, UnknownBranchError):
         fault = FieldFault("branch_ids", "ids of the organisation's branches", "others")
@@ -164,11 +165,12 @@ async def list_invitations(request: Request, claims: Authenticated) -> OpenInvit
 
 
 @router.delete(
-    "/invitations/{id}", status_code=204, responses=problems(401, 403, 404, 503), openapi_extra=BEARER
+    "/invitations/{id}", status_code=204, responses=problems(401, 403, 404, 429, 503), openapi_extra=BEARER
 )
 async def withdraw(request: Request, id: str, claims: Authenticated) -> None:
     """Take an invitation back."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = await services.principals.fetch(claims)
     if not principal.invites:
         raise ProblemError("forbidden", f"role {principal.role} does not withdraw invitations")

@@ -56,6 +56,7 @@ async def mark_seen(request: Request) -> Response:
     """Forget overwritten values that their author has seen: `{ids}`."""
     services = services_of(request)
     claims = authenticate(request)
+    await services.limiter.admit_write(request, claims)
     refuse_parameters(query_of(request))
     ids = _parse_ids(await read_json(request))
     async with scoped(services.pool, claims.organization_id) as connection:

@@ -87,17 +87,18 @@ async def give_access(request: Request, response: Response, id: UUID, claims: Au
 @router.delete(
     "/contacts/{id}/portal-access",
     status_code=204,
-    responses=problems(401, 403, 404, 422, 503),
+    responses=problems(401, 403, 404, 422, 429, 503),
     openapi_extra=BEARER,
 )
 async def withdraw_access(request: Request, id: UUID, claims: Authenticated) -> None:
     """End all of a contact's tokens."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = await services.principals.fetch(claims)
     async with scoped(services.pool, principal.organization_id) as connection:
         await _demand_contact(connection, principal, str(id))
-        await connection.execute(_queries.end_portal_access, principal.organization_id, str(id))
-        await _note(connection, request, principal, "portal_access_withdrawn", str(id))
+        if await connection.fetch(_queries.end_portal_access, principal.organization_id, str(id)):
+            await _note(connection, request, principal, "portal_access_withdrawn", str(id))
 
 
 @router.get("/portal", responses=problems(401, 429, 503), openapi_extra=BEARER)

@@ -60,10 +60,11 @@ class Integrations(BaseModel):
     items: list[Integration]
 
 
-@router.get("/clients/{id}/tax-id", responses=problems(401, 403, 404, 422, 503), openapi_extra=BEARER)
+@router.get("/clients/{id}/tax-id", responses=problems(401, 403, 404, 422, 429, 503), openapi_extra=BEARER)
 async def get_tax_id(request: Request, id: UUID, claims: Authenticated) -> TaxId:
-    """A client's tax id. That it was read is in the audit log."""
+    """A client's tax id. That it was read is in the audit log, so reading it counts as a write."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = await services.principals.fetch(claims)
     async with scoped(services.pool, principal.organization_id) as connection:
         await _demand_client(connection, principal, str(id), to_write=False)
@@ -97,11 +98,15 @@ async def put_tax_id(request: Request, id: UUID, claims: Authenticated, body: Ta
 
 
 @router.delete(
-    "/clients/{id}/tax-id", status_code=204, responses=problems(401, 403, 404, 422, 503), openapi_extra=BEARER
+    "/clients/{id}/tax-id",
+    status_code=204,
+    responses=problems(401, 403, 404, 422, 429, 503),
+    openapi_extra=BEARER,
 )
 async def delete_tax_id(request: Request, id: UUID, claims: Authenticated) -> None:
     """Remove a client's tax id."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = await services.principals.fetch(claims)
     async with scoped(services.pool, principal.organization_id) as connection:
         await _demand_client(connection, principal, str(id), to_write=True)
@@ -145,12 +150,13 @@ async def put_integration(request: Request, name: Name, claims: Authenticated, b
 @router.delete(
     "/auth/integrations/{name}",
     status_code=204,
-    responses=problems(401, 403, 404, 422, 503),
+    responses=problems(401, 403, 404, 422, 429, 503),
     openapi_extra=BEARER,
 )
 async def delete_integration(request: Request, name: Name, claims: Authenticated) -> None:
     """Forget an outside system's token."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = _demand_integrations(await services.principals.fetch(claims))
     async with scoped(services.pool, principal.organization_id) as connection:
         await _remove(connection, request, principal, None, name)

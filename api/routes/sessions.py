@@ -67,10 +67,11 @@ def _session(row: asyncpg.Record, use: Use | None, current: str) -> Session:
     )
 
 
-@router.delete("/{id}", status_code=204, responses=problems(401, 404, 503), openapi_extra=BEARER)
+@router.delete("/{id}", status_code=204, responses=problems(401, 404, 429, 503), openapi_extra=BEARER)
 async def end_session(request: Request, id: str, claims: Authenticated) -> None:
     """End one login of the person's own, with all of its sockets."""
     services = services_of(request)
+    await services.limiter.admit_write(request, claims)
     principal = await services.principals.fetch(claims)
     try:
         session_id = parse_uuid(id)

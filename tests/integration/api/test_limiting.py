@@ -70,6 +70,24 @@ async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(set
             assert (await client.get("/api/client-config")).status_code == 200
 
 
+async def test_what_writes_only_to_the_audit_log_and_what_removes_is_counted_too(
+    settings: Settings, tenant: Tenant
+) -> None:
+    async with limited(settings, writes_per_second_per_user=1) as api:
+        for method, path in (
+            ("GET", f"/api/clients/{new_id()}/tax-id"),
+            ("DELETE", f"/api/clients/{new_id()}/tax-id"),
+            ("DELETE", f"/api/contacts/{new_id()}/portal-access"),
+            ("DELETE", f"/api/auth/invitations/{new_id()}"),
+            ("DELETE", f"/api/auth/sessions/{new_id()}"),
+            ("DELETE", "/api/auth/integrations/mail"),
+            ("POST", "/api/overwritten/seen"),
+        ):
+            body: Any = {"ids": []} if method == "POST" else None
+            answer = await api.client(tenant).request(method, path, json=body)
+            assert "writes-by-user" in answer.headers.get("ratelimit", ""), path
+
+
 async def test_while_too_many_passwords_wait_a_sign_in_is_turned_away_by_its_head(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

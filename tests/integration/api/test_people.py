@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.limiting import MAILS_AT_ONCE
 from api.mail import AT_ONCE, MailError, NoMail
 from api.services import open_services
 from core.settings import Settings
@@ -250,6 +251,28 @@ async def test_who_may_invite_to_what(
     )
     answer = await invite(api.client(tenant), f"{new_id()}@new.test", role=to)
     assert answer.status_code == status
+
+
+async def test_nobody_fills_anothers_mailbox_with_invitations(
+    api: Api, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    address = f"{new_id()}@new.test"
+    answers = [await invite(boss, address) for _ in range(MAILS_AT_ONCE)]
+    assert {each.status_code for each in answers} == {201}
+    refused = await invite(boss, address)
+    problem(refused, 429, "rate_exceeded")
+    assert int(refused.headers["retry-after"]) > 1
+    assert (await invite(boss, f"{new_id()}@new.test")).status_code == 201
+    # The last one is good, and no other.
+    assert len(mails(api, address)) == MAILS_AT_ONCE
+    listed = (await boss.get("/api/auth/invitations")).json()["items"]
+    assert [each["id"] for each in listed if each["email"] == address] == [answers[-1].json()["id"]]
+    *older, last = [token_in(mail, "invitation") for mail in mails(api, address)]
+    for token in older:
+        problem(
+            await api.client().post("/api/auth/invitations/show", json={"token": token}), 410, "link_refused"
+        )
+    assert (await api.client().post("/api/auth/invitations/show", json={"token": last})).status_code == 200
 
 
 async def test_a_branch_of_another_organisation_is_nobodys_to_give(

@@ -151,7 +151,7 @@ async def test_keys_are_changed_while_everything_opens(
 
 
 async def test_a_contact_sees_their_own_records_and_can_do_nothing(
-    api: Api, tenant: Tenant, other: Tenant, ana: httpx.AsyncClient
+    api: Api, owner: Connection, tenant: Tenant, ana: httpx.AsyncClient
 ) -> None:
     client = await create(ana, "clients", name="Acme", notes="difficult people")
     mine = await create(ana, "contacts", last_name="Silva", client_id=client["id"], notes="late payer")
@@ -185,6 +185,12 @@ async def test_a_contact_sees_their_own_records_and_can_do_nothing(
         assert refused.status_code == 401, text
     assert (await ana.delete(f"/api/contacts/{mine['id']}/portal-access")).status_code == 204
     problem(await visitor.get("/api/portal", headers=headers), 401, "session_ended")
+    # Nothing is left to withdraw, and nothing is noted.
+    noted = (
+        "SELECT count(*) FROM security_events WHERE organization_id = $1 AND kind = 'portal_access_withdrawn'"
+    )
+    assert (await ana.delete(f"/api/contacts/{mine['id']}/portal-access")).status_code == 204
+    assert await owner.fetchval(noted, tenant.id) == 1
 
 
 async def seen_with(api: Api, token: str) -> httpx.Response:
