@@ -1,6 +1,7 @@
 """The audit log of security events: who came in, who was refused, whose rights changed. Appended, never altered."""
 
 from typing import Any, Literal
+from uuid import UUID
 
 import orjson
 
@@ -27,6 +28,8 @@ Kind = Literal[
     "portal_access_withdrawn",
 ]
 
+NO_ORGANIZATION = str(UUID(int=0))
+
 _queries = load("api", "queries.sql")
 
 
@@ -52,24 +55,36 @@ async def note_in(
     )
 
 
-async def note(
+async def note_at_home(
     pool: Pool,
-    organization_id: str,
+    user_id: str | None,
     kind: Kind,
     *,
     actor_id: str | None,
-    user_id: str | None = None,
     address: str | None = None,
     **details: Any,
 ) -> None:
-    """Append an event in a transaction of its own."""
-    async with scoped(pool, organization_id) as connection:
-        await note_in(
-            connection,
-            organization_id,
-            kind,
-            actor_id=actor_id,
-            user_id=user_id,
-            address=address,
-            **details,
-        )
+    """Append an event of a person who is in no organisation at this moment to the one that they would sign in to.
+
+    In a transaction of its own, which takes as long for nobody (None): of them nothing is noted.
+    """
+    async with scoped(pool, NO_ORGANIZATION) as connection:
+        await note_at_home_in(connection, user_id, kind, actor_id=actor_id, address=address, **details)
+
+
+async def note_at_home_in(
+    connection: Connection,
+    user_id: str | None,
+    kind: Kind,
+    *,
+    actor_id: str | None,
+    address: str | None = None,
+    **details: Any,
+) -> None:
+    """The same at the end of a transaction, which is in that organisation from here on."""
+    person = user_id or NO_ORGANIZATION
+    await connection.execute(_queries.enter_own_memberships, person)
+    # An organisation that the person has left is not told of them, whatever they used last.
+    home = await connection.fetchval(_queries.find_home, person) or NO_ORGANIZATION
+    await connection.execute(_queries.enter_organization, home)
+    await note_in(connection, home, kind, actor_id=actor_id, user_id=user_id, address=address, **details)

@@ -29,7 +29,6 @@ MINIMUM_PASSWORD_LENGTH = 10
 PREFERENCES_BYTES = 16 * 1024
 INVITATION_SECONDS = 7 * 24 * 3600
 _RANDOM_BYTES = 32
-_NO_ORGANIZATION = str(UUID(int=0))
 
 _queries = load("api", "queries.sql")
 
@@ -107,13 +106,8 @@ class People:
         )
         if kept is None:
             return
-        await audit.note(
-            self._pool,
-            str(user["last_organization_id"] or _NO_ORGANIZATION),
-            "password_reset_asked",
-            actor_id=None,
-            user_id=str(user["id"]),
-            address=address,
+        await audit.note_at_home(
+            self._pool, str(user["id"]), "password_reset_asked", actor_id=None, address=address
         )
         await self._mail.send(
             email.strip().lower(),
@@ -125,16 +119,14 @@ class People:
     async def reset_password(self, token: str, new: str, address: str) -> None:
         """Give whoever holds the token a new password, and end all their sessions. Raises LinkRefusedError."""
         hashed = await self._passwords.hash(new)
-        async with scoped(self._pool, _NO_ORGANIZATION) as connection:
-            user = await connection.fetchrow(_queries.take_reset, _hash(token))
-            if user is None:
+        async with scoped(self._pool, audit.NO_ORGANIZATION) as connection:
+            user_id = await connection.fetchval(_queries.take_reset, _hash(token))
+            if user_id is None:
                 raise LinkRefusedError
-            await connection.execute(_queries.set_password, user["id"], hashed)
-            await connection.execute(_queries.revoke_sessions, user["id"], None)
-            organization_id = str(user["last_organization_id"] or _NO_ORGANIZATION)
-            await connection.execute(_queries.enter_organization, organization_id)
-            await audit.note_in(
-                connection, organization_id, "password_reset", actor_id=str(user["id"]), address=address
+            await connection.execute(_queries.set_password, user_id, hashed)
+            await connection.execute(_queries.revoke_sessions, user_id, None)
+            await audit.note_at_home_in(
+                connection, user_id, "password_reset", actor_id=user_id, address=address
             )
 
     # Preferences.

@@ -56,6 +56,16 @@ RETURNING user_id, organization_id;
 UPDATE sessions SET revoked_at = now()
 WHERE user_id = (SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE) AND revoked_at IS NULL AND id IS DISTINCT FROM $2;
 
+-- name: enter_own_memberships
+-- Opens a person's own memberships to the running transaction.
+SELECT set_config('branchline.user_id', $1, true);
+
+-- name: find_home
+-- The organisation that a person would sign in to: the one they used last, if they are still a member, else the first.
+SELECT o.id::text FROM organization_members m JOIN organizations o ON o.id = m.organization_id JOIN users u ON u.id = m.user_id
+WHERE m.user_id = $1 AND m.disabled_at IS NULL AND o.closed_at IS NULL
+ORDER BY o.id = u.last_organization_id DESC NULLS LAST, o.name, o.id LIMIT 1;
+
 -- name: act_as
 -- Has the history name a person for what the running transaction writes.
 SELECT set_config('branchline.actor', $1, true);
@@ -115,7 +125,7 @@ RETURNING user_id;
 -- Goes through a way back, once; the person, if it was open and they are in force.
 DELETE FROM password_resets r USING users u WHERE r.token_hash = $1 AND r.expires_at > now() AND u.id = r.user_id
   AND u.disabled_at IS NULL
-RETURNING u.id, u.last_organization_id;
+RETURNING u.id::text;
 
 -- name: invite
 -- Writes an invitation down.

@@ -25,7 +25,6 @@ from core.principal import Principal
 from core.queries import load
 from core.tokens import Tokens
 
-_NO_ORGANIZATION = str(UUID(int=0))
 _RANDOM_BYTES = 24
 _MAC_BYTES = 16
 _TOKEN_BYTES = 16 + _RANDOM_BYTES + _MAC_BYTES
@@ -96,7 +95,7 @@ class Sessions:
             raise CredentialsRefusedError
         user_id, session_id = str(user["id"]), str(uuid7())
         refresh_token = self._make_refresh_token(session_id)
-        async with scoped(self._pool, _NO_ORGANIZATION, user_id=user_id) as connection:
+        async with scoped(self._pool, audit.NO_ORGANIZATION, user_id=user_id) as connection:
             organization_id = await _choose(connection, user, organization)
             expires_at = await connection.fetchval(
                 _queries.start_session,
@@ -128,7 +127,7 @@ class Sessions:
         """Take a refresh token for a new pair. Raises RefreshRefusedError, RefreshReusedError."""
         session_id = self._read_refresh_token(refresh_token)
         following = self._make_refresh_token(session_id)
-        async with scoped(self._pool, _NO_ORGANIZATION) as connection:
+        async with scoped(self._pool, audit.NO_ORGANIZATION) as connection:
             row = await connection.fetchrow(
                 _queries.rotate_session,
                 session_id,
@@ -208,16 +207,9 @@ class Sessions:
 
     async def _note_refusal(self, user: asyncpg.Record | None, address: str, reason: str) -> None:
         """Note that somebody was not let in. Nobody's is noted nowhere, and takes as long: time says nothing."""
-        organization_id = (user and user["last_organization_id"]) or _NO_ORGANIZATION
         user_id = None if user is None else str(user["id"])
-        await audit.note(
-            self._pool,
-            str(organization_id),
-            "sign_in_refused",
-            actor_id=None,
-            user_id=user_id,
-            address=address,
-            reason=reason,
+        await audit.note_at_home(
+            self._pool, user_id, "sign_in_refused", actor_id=None, address=address, reason=reason
         )
 
     def _grant(

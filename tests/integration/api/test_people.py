@@ -445,6 +445,28 @@ async def test_owners_read_who_came_in_and_who_was_refused_and_nobody_else_does(
     problem(await tenantless.get("/api/auth/security-events"), 401, "not_authenticated")
 
 
+async def test_what_somebody_does_is_told_to_their_organisation_and_not_to_the_one_they_left(
+    api: Api, owner: Connection, tenant: Tenant, other: Tenant
+) -> None:
+    person = other.people["carla"]
+    address = str(
+        await owner.fetchval(
+            "UPDATE users SET password_hash = $2, last_organization_id = $3 WHERE id = $1 RETURNING email",
+            person,
+            HASH,
+            tenant.id,
+        )
+    )
+    await login(api.client(), address, password="wrong")
+    await api.services.people.send_reset(address, "")
+    body = {"token": token_in(mails(api, address)[-1], "reset"), "new_password": NEW_PASSWORD}
+    assert (await api.client().post("/api/auth/password-reset/confirm", json=body)).status_code == 204
+    told = "SELECT array_agg(kind::text ORDER BY id) FROM security_events WHERE organization_id = $1 AND user_id = $2"
+    expected = ["sign_in_refused", "password_reset_asked", "password_reset"]
+    assert (await owner.fetchval(told, other.id, person))[-3:] == expected
+    assert await owner.fetchval(told, tenant.id, person) is None
+
+
 @pytest.mark.parametrize("role", ["admin", "manager", "agent", "viewer"])
 async def test_the_audit_log_is_for_owners(api: Api, owner: Connection, tenant: Tenant, role: str) -> None:
     await owner.execute(
