@@ -57,7 +57,9 @@ export class Row {
     this.#name.setAttribute("aria-label", `${record.name}${writable ? ", edit" : ""}`);
     this.#name.setAttribute("aria-disabled", !writable);
     this.#open.setAttribute("aria-label", `Open ${record.name}`);
-    this.#about.textContent = [collection.about(record), view.branch].filter(Boolean).join(" · ");
+    // Apart, so that one that is written from right to left turns nothing else around.
+    const parts = [collection.about(record), view.branch].filter(Boolean).map((textContent) => Object.assign(document.createElement("bdi"), { textContent }));
+    this.#about.replaceChildren(...parts.flatMap((part, i) => (i > 0 ? [" · ", part] : [part])));
     this.#by.textContent = view.by;
     this.#by.dataset.branch = view.byBranch;
     this.#amount.textContent = formatMoney(record[collection.amountField], record.currency);
