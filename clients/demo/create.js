@@ -10,16 +10,21 @@ export class CreateForm {
   #owner;
   #collection = null;
   #inputs = new Map(); // field → its input
-  #isFresh = true; // what was typed at another time is not in it yet
+  #draft = null; // a FormDraft, from the first time that it is opened until the record is added
+  #branch = ""; // that was chosen, also while it cannot be offered
 
-  /** `button` opens and closes the form; `owner` is `{add(fields), typed(name, text), drafts()}`: it adds the record, and keeps what is typed. */
+  /** `button` opens and closes the form; `owner` is `{add(fields), draft()}`: `add` is done when the record cannot get lost any more, `draft` is a FormDraft. */
   constructor(form, button, owner) {
     this.#form = form;
     this.#button = button;
     this.#owner = owner;
     button.addEventListener("click", () => this.#toggle(form.hidden));
     form.addEventListener("keydown", ({ key }) => key === "Escape" && this.#toggle(false));
-    form.addEventListener("input", ({ target }) => owner.typed(target.name, target.value));
+    form.addEventListener("input", ({ target }) => {
+      const { branch_id } = form.elements;
+      this.#branch = branch_id.value;
+      for (const { name, value } of new Set([target, branch_id])) void this.#draft.keep(name, value);
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -29,7 +34,10 @@ export class CreateForm {
   /** The branches for which this person may add records; none: they may not. */
   offer(branches) {
     const { branch_id } = this.#form.elements;
-    branch_id.replaceChildren(...branches.map((branch) => new Option(branch.name, branch.id)));
+    const { options } = branch_id;
+    const isSame = options.length === branches.length && branches.every(({ id, name }, i) => options[i].value === id && options[i].text === name);
+    if (!isSame) branch_id.replaceChildren(...branches.map((branch) => new Option(branch.name, branch.id)));
+    this.#choose();
     this.#form.querySelector(".branch").hidden = branches.length < 2;
     this.#button.disabled = branches.length === 0;
   }
@@ -48,7 +56,7 @@ export class CreateForm {
       label.append(`${capitalised(fieldWords(field.name))} `, this.#inputs.get(field));
       return label;
     });
-    this.#isFresh = true;
+    this.#leaveDraft();
     this.#form.replaceChildren(...labels, this.#form.querySelector(".branch"), this.#form.querySelector("[type=submit]"));
   }
 
@@ -56,7 +64,8 @@ export class CreateForm {
   clear() {
     this.#toggle(false);
     this.#empty();
-    this.#isFresh = true;
+    this.#leaveDraft();
+    this.#branch = "";
   }
 
   #toggle(open) {
@@ -64,25 +73,44 @@ export class CreateForm {
     this.#form.hidden = !open;
     this.#button.ariaExpanded = open;
     (open ? this.#form.elements.name : this.#button).focus();
-    if (open && this.#isFresh) void this.#fill();
+    if (open && !this.#draft) void this.#fill();
   }
 
   async #fill() {
-    this.#isFresh = false;
-    const drafts = await this.#owner.drafts();
-    for (const [{ name }, input] of this.#inputs) if (name in drafts) input.value = drafts[name];
+    const draft = (this.#draft = this.#owner.draft());
+    const { fields } = await draft.opened;
+    if (draft !== this.#draft) return;
+    for (const [field, input] of this.#inputs) {
+      if (field.name in fields && input.value === emptyOf(field)) input.value = fields[field.name];
+    }
+    this.#branch = fields.branch_id ?? this.#branch;
+    this.#choose();
+  }
+
+  #choose() {
+    const { branch_id } = this.#form.elements;
+    if ([...branch_id.options].some(({ value }) => value === this.#branch)) branch_id.value = this.#branch;
+  }
+
+  #leaveDraft() {
+    void this.#draft?.leave();
+    this.#draft = null;
   }
 
   #empty() {
-    for (const [field, input] of this.#inputs) input.value = field.choices?.[0] ?? "";
+    for (const [field, input] of this.#inputs) input.value = emptyOf(field);
   }
 
   #submit() {
     const fields = [...this.#inputs].map(([field, input]) => [field.name, readOf(field, input.value)]);
     const record = { ...Object.fromEntries(fields), branch_id: this.#form.elements.branch_id.value };
     if (!record.name) return;
-    this.#owner.add(record);
+    const draft = this.#draft;
+    this.#draft = null;
+    this.#owner.add(record).then(() => draft.forget(), () => draft.leave());
     this.#empty();
     this.#toggle(false);
   }
 }
+
+const emptyOf = (field) => field.choices?.[0] ?? "";

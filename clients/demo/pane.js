@@ -5,11 +5,12 @@ import { Authors } from "./authors.js";
 import { Board } from "./board.js";
 import { COLLECTIONS } from "./collections.js";
 import { CreateForm } from "./create.js";
+import { FormDraft } from "./drafts.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { Inbox, reasonOf } from "./inbox.js";
 import { Latency } from "./latency.js";
-import { connectAs, lineOf, wordOf } from "./line.js";
+import { connectAs, lineOf, whenSafe, wordOf } from "./line.js";
 import { Losses } from "./losses.js";
 import { News } from "./news.js";
 import { PASSWORD, PEOPLE } from "./people.js";
@@ -26,7 +27,6 @@ import { shortened } from "./words.js";
 
 const NOTICE_MS = 6_000;
 const UNKEPT = "This device has no room for what you write, or has lost what it kept. Leave this page open until “Saved” is shown.";
-const NEW = "new"; // whose drafts are those of the form for a new record
 const SPOKEN = { live: "Live", waiting: "Offline", polling: "Polling", stopped: "The server has ended this connection" };
 const template = document.getElementById("pane");
 
@@ -63,8 +63,7 @@ export class Pane {
   #undo = new Undo(this, this.#$(".undo"));
   #form = new CreateForm(this.#$(".create"), this.#$(".new"), {
     add: (fields) => this.#create(fields),
-    typed: (name, text) => void this.client.offline.drafts.save(this.collection.name, NEW, name, text),
-    drafts: () => this.client.offline.drafts.get(this.collection.name, NEW),
+    draft: () => new FormDraft(this.client.offline.drafts, this.collection.name),
   });
 
   /** `page` is `{branches, onAim, onLoaded, onChanged}`, see main.js; `side` names the pane in the address. */
@@ -278,12 +277,11 @@ export class Pane {
 
   #create(fields) {
     const { collection } = this;
-    const { drafts } = this.client.offline;
     const write = this.client.insert(collection.name, { [collection.stateField]: collection.states[0], ...fields });
     this.#settle(collection, write);
-    write.local.then(() => drafts.delete(collection.name, NEW)).catch(() => {});
     this.#sheet.relist({ toTop: true });
     this.draw();
+    return whenSafe(write);
   }
 
   /** The other's value is right. Without a network the server tells of it another time. */

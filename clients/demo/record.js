@@ -1,9 +1,9 @@
 /** The page of one record, in place of the list: its fields, who else is here, its history. */
 
+import { forgetOnceSafe } from "./drafts.js";
 import { Field } from "./field.js";
 import { History } from "./history.js";
 import { isEditable } from "./inputs.js";
-import { whenSafe } from "./line.js";
 
 const RECENT_MS = 6_000;
 
@@ -191,7 +191,6 @@ export class RecordPage {
     const made = this.#collection;
     const { name: collection } = made;
     const { drafts } = client.offline;
-    const forget = (field) => void drafts.delete(collection, id, field).catch(() => {});
     const page = this;
     return {
       get context() {
@@ -211,14 +210,12 @@ export class RecordPage {
       },
       left: () => this.#endEditing(),
       keep: (field, draft) => void drafts.save(collection, id, field, draft).catch(() => {}),
-      forget,
+      forget: (field) => void drafts.delete(collection, id, field).catch(() => {}),
       write: async (field, value, draft) => {
         const write = this.#pane.write(id, { [field]: value }, made);
         this.#recent.delete(field);
         write.server.then(({ lost = [] }) => lost.some((each) => each.field === field) || this.#saved(id, field)).catch(() => {});
-        await whenSafe(write);
-        const kept = await drafts.get(collection, id).catch(() => ({}));
-        if (kept[field]?.at_ms === draft.at_ms) forget(field); // else it is of another tab, or was typed since
+        await forgetOnceSafe(drafts, collection, id, field, draft, write);
       },
     };
   }

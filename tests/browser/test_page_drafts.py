@@ -3,7 +3,7 @@
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED
+from tests.browser.demo import IS_DRAFTED, Pane
 from tests.browser.test_page_record import ANA, VERA, make_lead, open_record, patch
 from tests.stack import Stack
 
@@ -103,7 +103,7 @@ async def test_two_tabs_keep_what_each_has_typed_into_one_field(open_page: OpenP
 
 
 async def test_what_this_device_cannot_keep_is_not_thrown_away(open_page: OpenPage, stack: Stack) -> None:
-    page = await open_page()
+    page = await open_page(tolerated="The disk is full")
     id_ = make_lead(stack, phone="1")
     _, carla = await open_record(page, stack, id_, left=VERA)
     await page.evaluate(
@@ -121,3 +121,59 @@ async def test_what_this_device_cannot_keep_is_not_thrown_away(open_page: OpenPa
     await expect(notice).to_contain_text("This device has no room")
     await expect(notice).not_to_contain_text("QuotaExceededError")
     await expect(carla.input("phone")).to_have_value("12")
+
+
+async def test_a_new_record_goes_to_the_branch_that_was_chosen_whatever_the_connection_and_the_page_do(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    await page.goto(f"{stack.api_url}/?only=left&left.person=ana%40demo.test&colleagues=off")
+    ana = Pane(page.locator(".pane"))
+    await ana.wait_live()
+    name, branch = (ana.element.locator(f".create [name={each}]") for each in ("name", "branch_id"))
+    await ana.element.get_by_role("button", name="New lead").click()
+    await name.fill("Meant for the South")
+    await branch.select_option(label="South")
+    await ana.pill.click()
+    await ana.offline.check()
+    await expect(ana.pill).to_contain_text("Offline")
+    await ana.offline.uncheck()
+    await ana.wait_live()
+    await expect(branch.locator("option:checked")).to_have_text("South")
+    await page.wait_for_function(IS_DRAFTED, arg="branch_id")
+    await page.reload()
+    await ana.wait_live()
+    await ana.element.get_by_role("button", name="New lead").click()
+    await expect(name).to_have_value("Meant for the South")
+    await expect(branch.locator("option:checked")).to_have_text("South")
+    await name.press("Enter")
+    row = ana.rows.filter(has_text="Meant for the South")
+    await expect(row.locator(".by")).to_have_text("Saved")
+    made = stack.psql(
+        "SELECT slug FROM branches JOIN leads ON branch_id = branches.id WHERE leads.name LIKE 'Meant %'"
+    )
+    assert made == "south"
+
+
+async def test_what_is_typed_into_a_form_of_one_tab_is_no_other_tabs_to_add_or_to_delete(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    here = await open_page()
+    there = await here.context.new_page()
+    names = []
+    for page in (here, there):
+        await page.goto(f"{stack.api_url}/?only=left&colleagues=off")
+        await Pane(page.locator(".pane")).wait_live()
+        names.append(page.locator(".create [name=name]"))
+    first, second = names
+    await here.get_by_role("button", name="New lead").click()
+    await first.fill("Typed in the first")
+    await here.wait_for_function(IS_DRAFTED, arg="name")
+    await there.get_by_role("button", name="New lead").click()
+    await second.fill("Added in the second")
+    await second.press("Enter")
+    row = Pane(there.locator(".pane")).rows.filter(has_text="Added in the second")
+    await expect(row.locator(".by")).to_have_text("Saved")
+    await here.reload()
+    await here.get_by_role("button", name="New lead").click()
+    await expect(first).to_have_value("Typed in the first")
