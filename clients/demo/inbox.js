@@ -1,7 +1,7 @@
 /** Writes that the server has refused: what was typed, why, and a way to mend it or to let it go. Nothing else waits for them. */
 
 import { COLLECTIONS, fieldWords, specOf } from "./collections.js";
-import { fill, isEditable, makeInput, putOf, readOf, textOf } from "./inputs.js";
+import { fill, isEditable, makeInput, readOf, textOf } from "./inputs.js";
 import { capitalised, sentence } from "./words.js";
 
 const template = document.getElementById("refused");
@@ -111,13 +111,18 @@ export class Inbox {
     form.setAttribute("aria-label", `${name}: ${$(".reason").textContent}`);
     const editors = Object.entries(fields).map(([field, value]) => new Value(specOf(collection, field), value, record, this.#pane));
     $(".fields").replaceChildren(...editors.map(({ element }) => element));
+    const { drafts } = this.#pane.client.offline;
+    const forget = () => void drafts.delete(collection, entry.id).catch(() => {});
+    form.addEventListener("input", ({ target }) => void drafts.save(collection, entry.id, target.name, target.value).catch(() => {}));
+    void drafts.get(collection, entry.id).then((typed) => editors.forEach(({ field, offer }) => field in typed && offer(typed[field])), () => {});
     $(".again").hidden = code === DEPENDENCY && entry.depends_on.some((each) => ids.has(each)); // it goes with the other
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#leave(form, () => this.#pane.retry(entry, Object.fromEntries(editors.map(({ field, read }) => [field, read()]))));
+      const values = Object.fromEntries(editors.map(({ field, read }) => [field, read()]));
+      this.#leave(form, () => void this.#pane.retry(entry, values).then(forget, () => {}));
     });
     $(".discard").addEventListener("click", ({ target }) => {
-      if (target.dataset.sure) return this.#leave(form, () => void this.#pane.client.discard(entry.id));
+      if (target.dataset.sure) return this.#leave(form, () => void this.#pane.client.discard(entry.id).then(forget));
       target.dataset.sure = "yes";
       target.textContent = "Discard for good";
     });
@@ -140,6 +145,7 @@ export class Inbox {
 class Value {
   element = document.createElement("div");
   read;
+  offer = () => {};
 
   constructor(spec, value, record, pane) {
     this.field = spec.name;
@@ -151,8 +157,11 @@ class Value {
       const input = makeInput(spec);
       fill(input, spec, value);
       label.append(input);
+      const before = input.value;
       // What was not touched goes as it was typed.
-      this.read = () => (input.value === putOf(spec, value) ? value : readOf(spec, input.value));
+      this.read = () => (input.value === before ? value : readOf(spec, input.value));
+      // What was typed at another time; not over what is typed now.
+      this.offer = (text) => input.value === before && (input.value = text);
     } else {
       label.append(Object.assign(document.createElement("span"), { className: "read", textContent: textOf(spec, value, context) }));
       this.read = () => value;

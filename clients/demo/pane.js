@@ -167,7 +167,8 @@ export class Pane {
   }
 
   explainRefusal(id) {
-    this.say(this.reasonAgainstWriting(this.feed.live.get(id)), { passing: true });
+    const record = this.feed.live.get(id);
+    this.say(record ? this.reasonAgainstWriting(record) : `This ${this.collection.one} was deleted.`, { passing: true });
   }
 
   reasonAgainstWriting(record) {
@@ -243,27 +244,29 @@ export class Pane {
 
   // ── what is written ─────────────────────────────────────────────────────────────────────────
 
-  /** The new values show at once; the library keeps and sends them. */
-  write(id, fields, collection = this.collection) {
+  /** The new values show at once; the library keeps and sends them. `seen` is the version that was seen, if not the newest. */
+  write(id, fields, collection = this.collection, seen = undefined) {
     this.say("");
-    const before = this.feed.live.get(id);
-    const write = this.rewrite(collection, id, fields);
+    const before = this.recordOf(collection, id);
+    const write = this.rewrite(collection, id, fields, seen);
     this.#undo.note(collection, before, fields, write);
     this.aim(id);
     return write;
   }
 
   /** Writes what is no step of its own: nothing takes it back. */
-  rewrite(collection, id, fields) {
-    return this.#settle(collection, this.client.update(collection.name, id, fields));
+  rewrite(collection, id, fields, seen = undefined) {
+    return this.#settle(collection, this.client.update(collection.name, id, fields, { base_version: seen }));
   }
 
   /** An entry of the inbox, with these fields. */
   retry(entry, fields) {
     this.say("");
-    for (const write of this.client.retry(entry.id, fields)) this.#settle(COLLECTIONS[entry.mutation.collection], write);
+    const writes = this.client.retry(entry.id, fields);
+    for (const write of writes) this.#settle(COLLECTIONS[entry.mutation.collection], write);
     if (entry.mutation.operation === "insert") this.#sheet.relist({ toTop: true });
     this.draw();
+    return Promise.all(writes.map(whenSafe));
   }
 
   /** My value instead of another's that has replaced it. */

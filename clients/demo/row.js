@@ -1,6 +1,7 @@
 /** One record in the list: its name, which can be edited in place, its amount and its state. */
 
 import { formatMoney } from "./collections.js";
+import { forgetOnceSafe } from "./drafts.js";
 import { flash } from "./flash.js";
 import { capitalised } from "./words.js";
 
@@ -31,6 +32,7 @@ export class Row {
     this.#name.addEventListener("click", () => this.#edit());
     this.#name.addEventListener("keydown", (event) => event.key === "F2" && this.#edit());
     this.#select.addEventListener("change", () => {
+      if (this.#refuse()) return void (this.#select.value = this.#shown.record[pane.collection.stateField]); // deleted while it was open
       pane.write(id, { [pane.collection.stateField]: this.#select.value });
     });
     this.#select.addEventListener("mousedown", (event) => this.#refuse(event));
@@ -92,29 +94,41 @@ export class Row {
   #edit() {
     if (this.#editor || this.#refuse()) return;
     const input = (this.#editor = document.createElement("input"));
-    const before = this.#pane.views.of(this.#id).record.name;
+    const { collection, client } = this.#pane;
+    const { name: from, version } = this.#pane.views.of(this.#id).record;
+    const edit = { input, collection, drafts: client.offline.drafts, version, draft: null };
     input.className = "name";
     input.maxLength = 200;
-    input.value = before;
+    input.value = from;
+    input.addEventListener("input", () => {
+      edit.draft = { text: input.value, from, at_ms: client.now() }; // the record's page offers it again
+      void edit.drafts.save(collection.name, this.#id, "name", edit.draft).catch(() => {});
+    });
     input.setAttribute("aria-label", "Name");
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== "Escape") return;
       event.preventDefault(); // the key would press the button that comes back
-      this.#close(input, before, event.key === "Enter");
+      this.#close(edit, event.key === "Enter");
     });
-    input.addEventListener("blur", () => this.#close(input, before, true));
+    input.addEventListener("blur", () => this.#close(edit, true));
     this.#name.replaceWith(input);
     input.focus();
     input.select();
   }
 
-  #close(input, before, keep) {
+  #close({ input, collection, drafts, version, draft }, keep) {
     if (this.#editor !== input) return; // the blur that comes with the removal
     this.#editor = null;
     const hadFocus = document.activeElement === input;
     input.replaceWith(this.#name);
     if (hadFocus) this.#name.focus({ preventScroll: true });
     const name = input.value.trim();
-    if (keep && name && name !== before) this.#pane.write(this.#id, { name });
+    if (!draft) return;
+    const record = this.#pane.recordOf(collection, this.#id);
+    if (keep && (!record || !this.#pane.mayWrite(record))) return; // somebody has deleted it: what was typed stays a draft
+    if (!keep || !name || name === draft.from) return void drafts.delete(collection.name, this.#id, "name").catch(() => {});
+    // Whoever wrote the name since the editor was opened is told: it was not to be seen here.
+    const write = this.#pane.write(this.#id, { name }, collection, version);
+    forgetOnceSafe(drafts, collection.name, this.#id, "name", draft, write).catch(() => {});
   }
 }

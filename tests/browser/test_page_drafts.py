@@ -1,9 +1,9 @@
 """What is typed and not written yet: it stays its author's, replaces nothing unseen, and outlives the page."""
 
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED, Pane
+from tests.browser.demo import IS_DRAFTED, Pane, add_leads, refuse_pushes
 from tests.browser.test_page_record import ANA, VERA, make_lead, open_record, patch
 from tests.stack import Stack
 
@@ -177,3 +177,65 @@ async def test_what_is_typed_into_a_form_of_one_tab_is_no_other_tabs_to_add_or_t
     await here.reload()
     await here.get_by_role("button", name="New lead").click()
     await expect(first).to_have_value("Typed in the first")
+
+
+async def open_list_of_ben(page: Page, stack: Stack, id_: str) -> Pane:
+    await page.goto(f"{stack.api_url}/?only=left&left.person=ben%40demo.test&colleagues=off")
+    ben = Pane(page.locator(".pane"))
+    await ben.wait_live()
+    await ben.row(id_).locator("button.name").click()
+    await ben.row(id_).locator("input.name").fill("Typed by Ben")
+    await page.wait_for_function(IS_DRAFTED, arg=id_)
+    return ben
+
+
+async def test_whoever_renamed_a_record_while_another_did_so_in_the_list_is_told(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    [id_] = add_leads(stack, 1, "To be renamed")
+    ben = await open_list_of_ben(page, stack, id_)
+    patch(stack, ANA, id_, name="Named by Ana")
+    await expect(ben.row(id_).locator(".by")).to_have_text("Ana")
+    await page.keyboard.press("Enter")
+    await expect(ben.row(id_).locator(".by")).to_have_text("Saved")
+    with stack.http(ANA) as ana:
+        items = [item for item in ana.get("/api/overwritten").json()["items"] if item["record_id"] == id_]
+        ana.post("/api/overwritten/seen", json={"ids": [item["id"] for item in items]}).raise_for_status()
+    assert [item["mine"] for item in items] == ["Named by Ana"]
+
+
+async def test_a_record_that_is_deleted_while_it_is_renamed_in_the_list_stays_deleted(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    [id_, other] = add_leads(stack, 2, "To be deleted")
+    ben = await open_list_of_ben(page, stack, id_)
+    with stack.http(ANA) as ana:
+        ana.delete(f"/api/leads/{id_}").raise_for_status()
+    await expect(ben.element.locator(".ticker")).to_contain_text("deleted To be deleted")
+    await page.keyboard.press("Enter")
+    await ben.state_of(other).select_option("won")
+    await expect(ben.row(other).locator(".by")).to_have_text("Saved")
+    assert lead(stack, id_, "name") == ""
+
+
+async def test_what_is_mended_in_the_inbox_outlives_the_page(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    id_ = make_lead(stack, phone="1", notes="old")
+    _, carla = await open_record(page, stack, id_, left=VERA)
+    await refuse_pushes(page, code="invalid", message="That number is taken")
+    await carla.input("phone").fill("2")
+    await page.keyboard.press("Enter")
+    await carla.pane.element.get_by_role("button", name="Review", exact=True).click()
+    mended = carla.pane.element.locator(".refused [name=phone]")
+    await mended.fill("3")
+    await page.wait_for_function(IS_DRAFTED, arg="phone")
+    await page.unroute("**/api/sync")
+    await page.reload()
+    await carla.pane.element.locator(".to-review").click()
+    await expect(mended).to_have_value("3")
+    await carla.pane.element.get_by_role("button", name="Try again").click()
+    await expect(carla.input("phone")).to_have_value("3")
+    await expect(carla.pane.element.locator(".overall")).to_have_text("Saved")
+    assert lead(stack, id_, "phone") == "3"
