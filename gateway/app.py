@@ -78,7 +78,11 @@ async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
                 following = None if jwks is None else group.create_task(jwks.run(), name="keys")
                 loop = asyncio.get_running_loop()
                 server = await loop.create_server(
-                    gateway.connection, sock=listening, backlog=BACKLOG, ssl=tls
+                    gateway.connection,
+                    sock=listening,
+                    backlog=BACKLOG,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else options.handshake_seconds,
                 )
                 settle_garbage()
                 _log.info("gateway.started", port=settings.gateway_port, index=settings.gateway_index)

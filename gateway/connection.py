@@ -7,6 +7,7 @@ frame. Deadlines are kept by a `Sweep` that all connections share.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, cast
@@ -22,6 +23,11 @@ from core.protocol.codes import CloseCode
 
 MAX_HEAD_BYTES = 32 * 1024
 """Largest request."""
+
+FRAMES_BURST_SECONDS = 5
+"""Frames that a connection has not sent may come later, those of this time at once."""
+SLICE_BYTES = 4096
+"""Bytes that are parsed at a time: they may hold hundreds of frames, and what was read in one go tens of thousands."""
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -74,12 +80,14 @@ class Rules:
     """What a handshake and messages must keep to, the same for all connections of a gateway.
 
     `origins` are the library's: texts, patterns, and None for those who send no origin. No extensions are offered,
-    so nothing is compressed.
+    so nothing is compressed. `frames_per_second` is for frames that are no message of their own: pings, pongs, and
+    parts of messages; 0 is no limit.
     """
 
     origins: list[Any] | None
     subprotocol: str | None
     max_message_bytes: int
+    frames_per_second: int
     logger: Any
 
 
@@ -90,6 +98,8 @@ class Connection(asyncio.Protocol):
         "_application",
         "_deadlines",
         "_early",
+        "_frames_at",
+        "_frames_left",
         "_parts",
         "_protocol",
         "_rules",
@@ -112,6 +122,8 @@ class Connection(asyncio.Protocol):
         self._early = b""
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parts: list[bytes] | None = None
+        self._frames_left = float(rules.frames_per_second * FRAMES_BURST_SECONDS)
+        self._frames_at = 0.0
         self.stage = Stage.HANDSHAKE
         self.is_slow = False
         self.heard = True
@@ -136,16 +148,13 @@ class Connection(asyncio.Protocol):
             if protocol is None:
                 self._take_head()
             return
-        if protocol is None or self.stage is Stage.CLOSED:
+        if protocol is None:
             return
-        protocol.receive_data(data)
-        if protocol.state is OPEN and self.stage is Stage.OPEN:
-            # Pongs go before answers to messages that a ping came amid.
-            self._write()
-        for event in protocol.events_received():
-            if self.stage is Stage.OPEN:
-                self._take(cast(Frame, event))
-        self._write()
+        if len(data) <= SLICE_BYTES:
+            self._take_frames(protocol, data)
+            return
+        for start in range(0, len(data), SLICE_BYTES):
+            self._take_frames(protocol, data[start : start + SLICE_BYTES])
 
     def eof_received(self) -> None:
         """Take the end of what the peer sends; the transport then closes itself."""
@@ -297,6 +306,36 @@ class Connection(asyncio.Protocol):
         assert self._protocol is not None
         return self._protocol
 
+    def _take_frames(self, protocol: FrameProtocol, data: bytes) -> None:
+        if self.stage is Stage.CLOSED:
+            return
+        protocol.receive_data(data)
+        frames = cast("list[Frame]", protocol.events_received())
+        extra = sum(frame.opcode is not Opcode.TEXT or not frame.fin for frame in frames)
+        if extra and not self._admit(extra):
+            if self.stage is Stage.OPEN:
+                self._fail(CloseCode.RATE_EXCEEDED, "too many frames")
+            else:
+                self.abort()
+            return
+        if protocol.state is OPEN and self.stage is Stage.OPEN:
+            # Pongs go before answers to messages that a ping came amid.
+            self._write()
+        for frame in frames:
+            if self.stage is Stage.OPEN:
+                self._take(frame)
+        self._write()
+
+    def _admit(self, frames: int) -> bool:
+        """Whether so many frames that are no message may come now: a token bucket."""
+        rate = self._rules.frames_per_second
+        if not rate:
+            return True
+        now = time.monotonic()
+        left = min(rate * FRAMES_BURST_SECONDS, self._frames_left + (now - self._frames_at) * rate) - frames
+        self._frames_left, self._frames_at = max(left, 0.0), now
+        return left >= 0
+
     def _take(self, frame: Frame) -> None:
         match frame.opcode:
             case Opcode.TEXT:
@@ -314,7 +353,9 @@ class Connection(asyncio.Protocol):
             return
         if self._parts is None:
             self._parts = []
-        self._parts.append(bytes(frame.data))
+        if frame.data:
+            # Empty parts would be without number: no limit of bytes ends them.
+            self._parts.append(bytes(frame.data))
         if frame.fin:
             message, self._parts = b"".join(self._parts), None
             self._message(message)

@@ -78,6 +78,7 @@ class Gateway:
             origins=origins_of(options.allowed_origins, allow_local=options.allow_local_origins),
             subprotocol=options.subprotocol,
             max_message_bytes=options.message_bytes,
+            frames_per_second=options.frames_per_second,
             logger=quiet_logger(),
         )
         self.metrics = Metrics()

@@ -21,6 +21,8 @@ class Options:
 
     message_bytes: int = 64 * 1024
     """Largest message from a client."""
+    frames_per_second: int = 100
+    """Frames of one socket that are no message of their own: pings, pongs, parts of messages."""
     unsent_bytes: int = 256 * 1024
     """Bytes that may wait for a client to read before its socket counts as slow."""
     socket_buffer_bytes: int = 64 * 1024

@@ -21,7 +21,11 @@ from gateway.options import Options
 from gateway.sweep import Sweep
 
 CONFORMANCE = Options(
-    subprotocol=None, message_bytes=16 * 1024 * 1024, unsent_bytes=64 * 1024 * 1024, drain_seconds=60
+    subprotocol=None,
+    message_bytes=16 * 1024 * 1024,
+    frames_per_second=0,
+    unsent_bytes=64 * 1024 * 1024,
+    drain_seconds=60,
 )
 
 
@@ -69,6 +73,7 @@ class Echo:
             origins=None,
             subprotocol=self.options.subprotocol,
             max_message_bytes=self.options.message_bytes,
+            frames_per_second=self.options.frames_per_second,
             logger=logging.getLogger("echo"),
         )
         return self._connection_class(self, self.sweep, rules)

@@ -104,7 +104,7 @@ CLOSES: dict[CloseCode, CloseMeaning] = {
         "The person, their membership or their session is no longer allowed in.", "stop"
     ),
     CloseCode.RATE_EXCEEDED: CloseMeaning(
-        "More messages than `limits.messages_per_second`.", "reconnect_later"
+        "More messages than `limits.messages_per_second`, or a flood of other frames.", "reconnect_later"
     ),
     CloseCode.TOO_MANY_CONNECTIONS: CloseMeaning(
         "The person or the organisation has as many sockets as are allowed.", "reconnect_later"

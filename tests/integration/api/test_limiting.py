@@ -186,10 +186,13 @@ async def test_while_redis_is_away_each_process_counts_for_itself(settings: Sett
         problem(await sign_in(api, source), 429, "rate_exceeded")
 
 
-async def test_the_head_of_a_request_that_trickles_in_is_cut(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /api/leads HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def served(api: Api) -> AsyncIterator[int]:
+    """The API on a real socket: its port."""
     config = uvicorn.Config(
         api.app, port=0, http=http_protocol.Protocol, lifespan="off", log_config=None, access_log=False
     )
@@ -199,17 +202,60 @@ async def test_the_head_of_a_request_that_trickles_in_is_cut(
         async with asyncio.timeout(30):
             while not server.started:
                 await asyncio.sleep(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-            for sent, answers in ((b"", 0), (request[:-2], 0), (request + request[:5], 1)):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(sent)
-                got = await _to_the_end(reader)
-                assert got.count(b"HTTP/1.1 200") == answers
-                writer.close()
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         await serving
+
+
+async def said(port: int, *parts: bytes) -> bytes:
+    """What comes back on a connection until its end for what is sent, as far as it is taken."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = asyncio.create_task(_to_the_end(reader))
+    with contextlib.suppress(ConnectionError):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+    async with asyncio.timeout(30):
+        got = await answer
+    writer.close()
+    return got
+
+
+async def test_a_request_that_trickles_in_is_cut(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is whole, and after its answer as well: a 401 does not wait for the body."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "MESSAGE_SECONDS", 0.3)
+    async with served(api) as port:
+        for sent, answers in ((b"", 0), (HEALTH[:-2], 0), (HEALTH + HEALTH[:5], 1)):
+            assert (await said(port, sent)).count(b"HTTP/1.1 200") == answers
+        assert (await said(port, CHUNKED, b"1\r\na\r\n")).count(b"HTTP/1.1 401") == 1
+
+
+async def test_a_head_that_is_too_large_is_refused(api: Api) -> None:
+    filler = b"a" * http_protocol.MAX_HEAD_BYTES
+    async with served(api) as port:
+        for head in (
+            b"GET /healthz HTTP/1.1\r\nX: " + filler * 20,
+            b"GET /healthz?" + filler + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+        ):
+            assert (await said(port, head)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_what_follows_a_body_has_an_end(api: Api) -> None:
+    """Trailers are no body that anybody counts."""
+    sent = http_protocol.MAX_MESSAGE_BYTES * 4 // 1_000_000
+    async with served(api) as port:
+        await said(port, CHUNKED + b"0\r\n", *[b"X: y\r\n" * 166_667] * sent)
+
+
+async def test_requests_that_do_not_wait_for_answers_are_read_as_they_are_answered(api: Api) -> None:
+    some = http_protocol.MAX_PIPELINED // 2
+    last = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    async with served(api) as port:
+        assert (await said(port, HEALTH * some + last)).count(b"HTTP/1.1 200") == some + 1
+        assert (await said(port, HEALTH * 100_000)).count(b"HTTP/1.1 200") < 100_000
 
 
 async def _to_the_end(reader: asyncio.StreamReader) -> bytes:

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
+from core.protocol.codes import CloseCode
 from gateway.connection import Stage
 from gateway.options import Options
 from tests.echo_server import HANDSHAKE, Echo, raw_socket, run_echo
@@ -60,6 +61,21 @@ async def test_a_ping_amid_fragments_is_answered_first() -> None:
         await client.send("x")
         await client.recv()
         await asyncio.wait_for(pong, 5)
+
+
+@pytest.mark.parametrize(
+    "frame", [Frame(Opcode.PING, b""), Frame(Opcode.PONG, b""), Frame(Opcode.CONT, b"", fin=False)]
+)
+async def test_a_flood_of_frames_that_say_nothing_ends_the_connection(frame: Frame) -> None:
+    """A quarter of a megabyte is fifty thousand such frames: they are parsed a few at a time, and no further."""
+    async with echo(frames_per_second=20) as (running, client):
+        if frame.opcode is Opcode.CONT:
+            client.transport.write(Frame(Opcode.TEXT, b"x", fin=False).serialize(mask=True))
+        client.transport.write(frame.serialize(mask=True) * 50_000)
+        assert await closed_with(client) in (CloseCode.RATE_EXCEEDED, 1006)
+        await running.wait_for("lost")
+        assert running.connections[0].close_code == CloseCode.RATE_EXCEEDED
+        assert running.received_texts == []
 
 
 @pytest.mark.parametrize("size", [65_536, 65_537])
