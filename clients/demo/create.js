@@ -21,6 +21,7 @@ export class CreateForm {
     button.addEventListener("click", () => this.#toggle(form.hidden));
     form.addEventListener("keydown", ({ key }) => key === "Escape" && this.#toggle(false));
     form.addEventListener("input", ({ target }) => {
+      target.setCustomValidity("");
       const { branch_id } = form.elements;
       this.#branch = branch_id.value;
       for (const { name, value } of new Set([target, branch_id])) void this.#draft.keep(name, value);
@@ -98,13 +99,16 @@ export class CreateForm {
   }
 
   #empty() {
-    for (const [field, input] of this.#inputs) input.value = emptyOf(field);
+    for (const [field, input] of this.#inputs) {
+      input.value = emptyOf(field);
+      input.setCustomValidity("");
+    }
   }
 
   #submit() {
     const fields = [...this.#inputs].map(([field, input]) => [field.name, readOf(field, input.value)]);
     const record = { ...Object.fromEntries(fields), branch_id: this.#form.elements.branch_id.value };
-    if (!record.name) return;
+    if (!record.name) return complain(this.#form.elements.name, "A name has more than blanks.");
     const draft = this.#draft;
     this.#draft = null;
     this.#owner.add(record).then(() => draft.forget(), () => draft.leave());
@@ -114,3 +118,9 @@ export class CreateForm {
 }
 
 const emptyOf = (field) => field.choices?.[0] ?? "";
+
+/** Says at an input what is wrong with it, until something else is typed. */
+function complain(input, words) {
+  input.setCustomValidity(words);
+  input.reportValidity();
+}

@@ -65,7 +65,11 @@ async def test_a_new_lead_appears_on_top_in_the_other_pane(open_page: OpenPage, 
     page = await open_page()
     ben, carla = await open_demo(page, stack)
     await ben.element.get_by_role("button", name="New lead").click()
-    await page.keyboard.type("Café Ñandú")
+    await page.keyboard.type("   ")
+    await page.keyboard.press("Enter")
+    name = ben.element.locator(".create input[name=name]")
+    assert await name.evaluate("(input) => input.validationMessage") == "A name has more than blanks."
+    await name.fill("Café Ñandú")
     await page.keyboard.press("Enter")
     await expect(carla.rows.first.locator(".name")).to_have_text("Café Ñandú")
     await expect(ben.rows.first.locator(".name")).to_have_text("Café Ñandú")
