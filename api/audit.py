@@ -8,6 +8,7 @@ import orjson
 from core.database import Connection, Pool, scoped
 from core.queries import load
 
+# What becomes of memberships (member_added, member_changed, member_removed) is noted by a trigger, note_rights.
 Kind = Literal[
     "signed_in",
     "sign_in_refused",

@@ -303,6 +303,24 @@ BEGIN
 END $$;
 CREATE TRIGGER guard_members BEFORE INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION guard_members();
 
+-- Whoever changes rights, in psql too, is in the audit log: each right as it was and as it is.
+CREATE FUNCTION note_rights() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+  v_old jsonb := CASE WHEN TG_OP = 'INSERT' THEN '{}' ELSE to_jsonb(OLD) END;
+  v_new jsonb := CASE WHEN TG_OP = 'DELETE' THEN '{}' ELSE to_jsonb(NEW) END;
+  v_rights jsonb := (SELECT jsonb_object_agg(r, jsonb_build_array(v_old -> r, v_new -> r))
+    FROM unnest(ARRAY['user_id', 'role', 'reads', 'branch_ids', 'disabled_at']) r WHERE v_old -> r IS DISTINCT FROM v_new -> r);
+BEGIN
+  -- An organisation that is erased takes its log with it.
+  INSERT INTO security_events (organization_id, kind, actor_id, user_id, details)
+    SELECT o.id, CASE TG_OP WHEN 'INSERT' THEN 'member_added' WHEN 'DELETE' THEN 'member_removed' ELSE 'member_changed' END,
+      CASE TG_OP WHEN 'DELETE' THEN local_setting('actor') ELSE v_new ->> 'updated_by' END::uuid,
+      coalesce(v_new ->> 'user_id', v_old ->> 'user_id')::uuid, v_rights
+    FROM organizations o WHERE o.id = coalesce(v_new ->> 'organization_id', v_old ->> 'organization_id')::uuid AND v_rights IS NOT NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER note_rights AFTER INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION note_rights();
+
 -- 3 the CRM -------------------------------------------------------------------------------------------------------
 -- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation, and the
 -- data can be distributed by it. track() adds the system columns: version, created_at, updated_at, updated_by, …

@@ -467,6 +467,48 @@ async def test_what_somebody_does_is_told_to_their_organisation_and_not_to_the_o
     assert await owner.fetchval(told, tenant.id, person) is None
 
 
+async def test_whose_rights_changed_is_in_the_audit_log_with_what_they_were(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    vera, address = tenant.people["vera"], f"{new_id()}@new.test"
+    rows = (await boss.get("/api/organization_members")).json()["items"]
+    [path] = [f"/api/organization_members/{row['id']}" for row in rows if row["user_id"] == vera]
+    north = [tenant.branches["north"]]
+    assert (await boss.patch(path, json={"role": "agent", "branch_ids": north})).status_code == 200
+    # What is no right is not told.
+    assert (await boss.patch(path, json={"title": "Captain"})).status_code == 200
+    disabled = (await boss.patch(path, json={"disabled_at": "2026-01-01T00:00:00Z"})).json()["disabled_at"]
+    assert disabled
+    assert (await boss.delete(path)).status_code == 204
+    await invite(boss, address)
+    token = token_in(mails(api, address)[-1], "invitation")
+    body = {"token": token, "name": "Nora", "password": NEW_PASSWORD}
+    assert (await api.client().post("/api/auth/invitations/accept", json=body)).status_code == 204
+    await owner.execute(
+        "UPDATE organization_members SET reads = 'own' WHERE user_id = $1", tenant.people["rita"]
+    )
+    await owner.execute(
+        "UPDATE organization_members SET reads = 'all' WHERE user_id = $1", tenant.people["rita"]
+    )
+    events = (await boss.get("/api/auth/security-events?limit=20")).json()["items"][::-1]
+    told = [each for each in events if each["kind"].startswith("member_")]
+    changed, ended, removed, added, psql = told[-5:]
+    assert [each["kind"] for each in (changed, ended, removed, added, psql)] == [
+        "member_changed",
+        "member_changed",
+        "member_removed",
+        "member_added",
+        "member_changed",
+    ]
+    assert [each["actor_name"] for each in (changed, ended, removed, added, psql)] == ["Ana"] * 4 + [None]
+    assert {each["user_id"] for each in (changed, ended, removed)} == {vera}
+    assert changed["details"] == {"role": ["viewer", "agent"], "branch_ids": [None, north]}
+    assert list(ended["details"]) == ["disabled_at"]
+    assert removed["details"]["role"] == ["agent", None]
+    assert (added["user_name"], added["details"]["role"]) == ("Nora", [None, "agent"])
+    assert psql["details"] == {"reads": ["own", "all"]}
+
+
 @pytest.mark.parametrize("role", ["admin", "manager", "agent", "viewer"])
 async def test_the_audit_log_is_for_owners(api: Api, owner: Connection, tenant: Tenant, role: str) -> None:
     await owner.execute(
