@@ -83,23 +83,33 @@ class Rate:
         refused = self.refused(key)
         if refused is not None:
             return refused
-        left, until = self._advances.get(key, (0, 0.0))
-        if left >= cost and now < until:
-            self._advances[key] = (left - cost, until)
-            return _Verdict(True, left - cost, _ADVANCE_SECONDS, 0.0)
+        if (taken := self._take_in_advance(key, cost, now)) is not None:
+            return taken
         if self._advance and cost + self._advance <= self._most:
             verdict = await self._ask(key, cost + self._advance, now)
             if verdict.is_allowed:
                 if len(self._advances) >= _MOST_ADVANCES:
                     self._advances.clear()
-                self._advances[key] = (self._advance, now + _ADVANCE_SECONDS)
+                left, until = self._advances.get(key, (0, 0.0))
+                kept = left if now < until else 0
+                self._advances[key] = (kept + self._advance, now + _ADVANCE_SECONDS)
                 return verdict
         verdict = await self._ask(key, cost, now)
+        # What is used up may be so because another request has just taken some in advance.
+        if not verdict.is_allowed and (taken := self._take_in_advance(key, cost, now)) is not None:
+            return taken
         if not verdict.is_allowed and cost == 1:
             if len(self._refused) >= _MOST_ADVANCES:
                 self._refused.clear()
             self._refused[key] = (now + verdict.retry_seconds, verdict)
         return verdict
+
+    def _take_in_advance(self, key: str, cost: int, now: float) -> _Verdict | None:
+        left, until = self._advances.get(key, (0, 0.0))
+        if left < cost or now >= until:
+            return None
+        self._advances[key] = (left - cost, until)
+        return _Verdict(True, left - cost, _ADVANCE_SECONDS, 0.0)
 
     def refused(self, key: str) -> _Verdict | None:
         """Give the refusal that a key has had, as long as it lasts: a flood asks nobody, and costs next to nothing."""

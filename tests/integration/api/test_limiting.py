@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from api import http_protocol, passwords
+from api import http_protocol, limiting, passwords
 from api.app import create_app
 from api.services import open_services
 from core.settings import Settings
@@ -184,6 +184,17 @@ async def test_while_redis_is_away_each_process_counts_for_itself(settings: Sett
         for _ in range(2):
             problem(await sign_in(api, source), 401, "credentials_refused")
         problem(await sign_in(api, source), 429, "rate_exceeded")
+
+
+async def test_a_burst_has_as_many_as_it_says_also_at_once(settings: Settings) -> None:
+    limiter = limiting.Limiter(settings.redis_url, limiting.Limits(writes_per_second_per_user=50))
+    try:
+        assert limiter._by_user is not None
+        somebody = new_id()
+        verdicts = await asyncio.gather(*(limiter._by_user.take(somebody) for _ in range(100)))
+    finally:
+        await limiter.close()
+    assert [verdict.is_allowed for verdict in verdicts].count(False) == 0
 
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
