@@ -25,6 +25,8 @@ class ClientConfig(BaseModel):
     version: str
     environment: str
     access_token_seconds: int
+    home: str | None
+    """The folder of `branchline up` on the server's machine; null in production."""
 
 
 def package_version() -> str:
@@ -62,6 +64,7 @@ async def client_config(request: Request) -> ClientConfig:
         version=package_version(),
         environment=settings.env,
         access_token_seconds=ACCESS_TOKEN_SECONDS,
+        home=None if settings.production else str(settings.home),
     )
 
 

@@ -29,15 +29,15 @@ holder.append(...panes.map((pane) => pane.element));
 // What is kept on this device is sent another time; what is not would be lost.
 addEventListener("beforeunload", (event) => panes.some(({ client }) => client.isUnsafe) && event.preventDefault());
 
-void learnDatabase();
+void learnHome();
 await learnBranches();
 setUpColleagues();
 keepPage().catch(() => {}); // a browser that keeps no page opens it with a network only
 
-/** The address that the psql line may name, where the server tells it. */
-async function learnDatabase() {
-  const config = await call("GET", "api/client-config").catch(() => ({}));
-  if (config.database_url) terminal.databaseUrl = config.database_url;
+/** Where the psql line finds the database's address, where the server tells it. */
+async function learnHome() {
+  const { home } = await call("GET", "api/client-config").catch(() => ({}));
+  if (home) terminal.home = home;
 }
 
 /** The branches' names, by the first person's login. */

@@ -3,13 +3,13 @@
 import { nextState } from "./collections.js";
 
 // `branchline up` keeps its addresses in a file that only its user can read: so no password passes through the page.
-const FROM_FILE = '"$(sed -n s/^BRANCHLINE_OWNER_DATABASE_URL=//p .branchline/environment)"';
+const fromFile = (home) => `"$(sed -n s/^BRANCHLINE_OWNER_DATABASE_URL=//p '${home.replaceAll("'", "'\\''")}/environment')"`;
 
 const TOKEN_CHECK_MS = 30_000; // a token in a line that is copied should still be good when it is pasted
 
 export class Terminal {
   #element;
-  #database = FROM_FILE;
+  #database = fromFile(".branchline");
   #aim = null; // the record
   #pane = null;
   #collection = null;
@@ -23,8 +23,10 @@ export class Terminal {
     }
   }
 
-  set databaseUrl(url) {
-    this.#database = `'${url}'`;
+  /** The folder in which `branchline up` keeps that file. */
+  set home(folder) {
+    this.#database = fromFile(folder);
+    if (this.aimed) void this.aim(this.#pane, this.#collection, this.#aim);
   }
 
   get aimed() {

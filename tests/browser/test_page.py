@@ -130,6 +130,7 @@ async def test_the_lines_for_a_terminal_make_the_writes_that_they_show(
     await expect(carla.row(id_).locator(".by")).to_have_text("Ben, North")
 
     await expect(page.locator("#psql")).not_to_contain_text(f"= '{wanted}'")
+    await expect(page.locator("#psql")).to_contain_text(f"'{stack.up.home}/environment'")
     wanted = make_psql_write(await page.locator("#psql").inner_text(), stack)
     await expect(carla.state_of(id_)).to_have_value(wanted)
     await expect(carla.row(id_).locator(".by")).to_have_text("SQL")
@@ -147,9 +148,7 @@ def make_curl_write(line: str, id_: str) -> str:
 
 
 def make_psql_write(line: str, stack: Stack) -> str:
-    """Have a shell run the psql line, beside the home of this `up`; the state that it asks for."""
-    assert ".branchline/environment" in line
-    line = line.replace(".branchline/environment", str(stack.up.home / "environment"))
+    """Have a shell run the psql line; the state that it asks for."""
     path = os.pathsep.join([str(find_postgresql()), os.environ["PATH"]])
     finished = subprocess.run(
         ["sh", "-c", line], env=os.environ | {"PATH": path}, capture_output=True, text=True

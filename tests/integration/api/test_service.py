@@ -275,6 +275,7 @@ async def test_a_page_learns_where_the_gateway_is(api: Api, settings: Settings) 
     config = response.json()
     assert config["gateway_url"] == "ws://crm.test:8001/ws"
     assert (config["protocol"], config["environment"]) == ("branchline.v1", "development")
+    assert config["home"] == str(settings.home)
     evil = await api.client().get("/api/client-config", headers={"host": 'x"onload=alert(1)'})
     assert evil.json()["gateway_url"] == "ws://127.0.0.1:8001/ws"
 
