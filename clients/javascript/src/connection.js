@@ -41,7 +41,8 @@ export class Connection {
   code = 0;
   #attempt = 0;
   #blockedTimes = 0;
-  #withoutSince = 0;
+  /** Since when no socket has opened. */ #withoutSince = 0;
+  #triedAt = 0;
   /** @type {number | undefined} */ #named_ms;
   #token = "";
   #url = "";
@@ -120,7 +121,7 @@ export class Connection {
       case "drop":
         return this.#drop();
       case "back_off":
-        return this.#wait(delayMs(policy, this.#attempt, chance));
+        return this.#wait(Math.min(delayMs(policy, this.#attempt, chance), this.#untilBlocked()));
       case "back_off_lost":
         return this.#wait(chance * policy.lost_ms);
       case "back_off_silent":
@@ -139,6 +140,12 @@ export class Connection {
       case "stop_timer":
         clearTimeout(this.#due);
     }
+  }
+
+  /** How long until the next socket that does not open has it poll: for that try the backoff waits no longer. */
+  #untilBlocked() {
+    const left_ms = this.#withoutSince + this.#policy.blocked_ms - performance.now();
+    return this.#withoutSince && !this.#blockedTimes && left_ms > 0 ? Math.ceil(left_ms) : Infinity;
   }
 
   /** @param {number} delay_ms */
@@ -182,7 +189,8 @@ export class Connection {
   async #open() {
     const turn = ++this.#turn;
     const { gateway_url, sockets = true } = this.#options;
-    this.#deadline = setTimeout(() => this.post("unreachable", `no ready within ${READY_MS} ms`), READY_MS);
+    this.#triedAt = performance.now();
+    this.#deadline = setTimeout(() => this.#tooLate(), READY_MS);
     try {
       // What follows is an event of its own.
       await null;
@@ -222,13 +230,20 @@ export class Connection {
     };
   }
 
+  /** Some proxies never answer a socket: that is no other than one that is refused. */
+  #tooLate() {
+    const isOpening = this.state === "connecting" && this.#socket;
+    if (!isOpening) return this.post("unreachable", `no ready within ${READY_MS} ms`);
+    this.#drop();
+    void this.#notOpened();
+  }
+
   async #notOpened() {
     const turn = this.#turn;
-    const now = performance.now();
     // Perhaps the gateway's address has changed.
     this.#url = "";
-    this.#withoutSince ||= now;
-    if (this.#blockedTimes || now - this.#withoutSince >= this.#policy.blocked_ms) {
+    this.#withoutSince ||= this.#triedAt;
+    if (this.#blockedTimes || performance.now() - this.#withoutSince >= this.#policy.blocked_ms) {
       const answers = await this.#config().catch(() => null);
       if (turn !== this.#turn) return;
       if (answers) return this.post("blocked", "sockets do not get through");

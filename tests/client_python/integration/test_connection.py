@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from dataclasses import replace
 
 import pytest
@@ -124,6 +125,27 @@ async def test_where_sockets_do_not_get_through_changes_are_polled(system: Stack
         await leads.wait_live()
         write = ben.insert("leads", {"name": "polled"})
         await leads.wait_for(lambda it: write.id in it)
+
+
+async def test_it_polls_as_soon_as_sockets_did_not_open_for_long_whatever_the_backoff(
+    open_client: Open,
+) -> None:
+    retry = replace(QUICK, base_ms=1_000_000_000, cap_ms=1_000_000_000, blocked_ms=200)
+    async with within():
+        ana = await open_client(ANA, gateway_url="ws://127.0.0.1:9/ws", retry=retry)
+        assert ana.state is State.POLLING
+
+
+async def test_a_socket_that_is_never_answered_is_one_that_did_not_open(
+    open_client: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("branchline_client.connection.READY_SECONDS", 0.2)
+    retry = replace(QUICK, blocked_ms=0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/ws"
+        async with within():
+            ana = await open_client(ANA, gateway_url=url, retry=retry)
+        assert ana.state is State.POLLING
 
 
 async def test_a_refused_token_is_replaced_by_asking_again(system: Stack) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Coroutine
@@ -98,6 +99,8 @@ class Connection:
         self._attempt = 0
         self._blocked_times = 0
         self._without_since: float | None = None
+        """Since when no socket has opened."""
+        self._tried_at = 0.0
         self._named_delay_ms: int | None = None
         self._token: str | None = None
 
@@ -153,7 +156,8 @@ class Connection:
             case Action.DROP:
                 self._drop()
             case Action.BACK_OFF:
-                self._set_timer(policy.delay_ms(self._attempt, random.random()))
+                delay_ms = policy.delay_ms(self._attempt, random.random())
+                self._set_timer(min(delay_ms, self._until_blocked_ms()))
             case Action.BACK_OFF_LOST:
                 self._set_timer(policy.lost_delay_ms(random.random()))
             case Action.BACK_OFF_SILENT:
@@ -178,7 +182,14 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _set_timer(self, delay_ms: int) -> None:
+    def _until_blocked_ms(self) -> float:
+        """How long until the next socket that does not open has it poll: for that try the backoff waits no longer."""
+        if self._without_since is None or self._blocked_times:
+            return math.inf
+        left_ms = self._policy.blocked_ms - 1000 * (self._loop.time() - self._without_since)
+        return left_ms if left_ms > 0 else math.inf
+
+    def _set_timer(self, delay_ms: float) -> None:
         self._stop_timer()
         self._timer = self._loop.call_later(delay_ms / 1000, self.post, Event.DUE)
 
@@ -218,6 +229,7 @@ class Connection:
             self.post(Event.TOKEN)
 
     async def _open(self) -> None:
+        self._tried_at = self._loop.time()
         self._deadline = self._loop.call_later(READY_SECONDS, self._too_late)
         if not self._sockets:
             self.post(Event.BLOCKED, "sockets are switched off")
@@ -270,10 +282,12 @@ class Connection:
 
     async def _is_blocked(self) -> bool:
         """Whether no socket has opened for long, or was before, though the API answers."""
-        now = self._loop.time()
         if self._without_since is None:
-            self._without_since = now
-        if not self._blocked_times and now - self._without_since < self._policy.blocked_ms / 1000:
+            self._without_since = self._tried_at
+        if (
+            not self._blocked_times
+            and self._loop.time() - self._without_since < self._policy.blocked_ms / 1000
+        ):
             return False
         try:
             await self._api.fetch_config()
@@ -291,7 +305,13 @@ class Connection:
             self.post(Event.ENDED, str(error))
 
     def _too_late(self) -> None:
-        self.post(Event.UNREACHABLE, f"no `ready` within {READY_SECONDS:.0f} s")
+        reason = f"no `ready` within {READY_SECONDS:.0f} s"
+        if self.state is State.CONNECTING and self._gateway_url is not None:
+            # Some proxies never answer a socket: that is no other than one that is refused.
+            self._drop()
+            self._spawn(self._not_opened(OpenError("reconnect", reason)))
+        else:
+            self.post(Event.UNREACHABLE, reason)
 
     # Messages.
 
