@@ -8,6 +8,19 @@ from playwright.async_api import expect
 from tests.browser.conftest import OpenPage
 from tests.stack import Stack
 
+# The copy of what was read is written a moment after it is shown.
+UNTIL_COPIED = """async () => {
+  const { openDB } = await import("idb");
+  const [{ name }] = await indexedDB.databases();
+  const db = await openDB(name);
+  const deadline = performance.now() + 30_000;
+  while (!(await db.getKey("topics", "leads"))) {
+    if (performance.now() > deadline) throw new Error("nothing is copied");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  db.close();
+}"""
+
 README = Path(__file__).parents[2] / "clients" / "javascript" / "README.md"
 
 
@@ -41,6 +54,7 @@ async def test_the_demo_opens_without_a_network_with_what_it_showed(
     )  # the page has asked for it by itself
     await page.evaluate("import('/client/src/offline.js').then(({ keepPage }) => keepPage())")  # it is done
     name = await row.locator(".name").inner_text()
+    await page.evaluate(UNTIL_COPIED)
     await page.context.set_offline(True)
     await page.goto(
         f"{stack.api_url}/?only=left&colleagues=off&left.sort=-created_at"
