@@ -6,11 +6,10 @@
 
 /** @import { State } from "./types.js" */
 
+// Each union on one line: tsc copies the beginning of every further line of a comment into the types that it writes.
 /**
- * @typedef {"start" | "token" | "no_token" | "token_failed" | "opened" | "unreachable" | "blocked" | "ready" | "goaway" |
- *   "silent" | "lost" | "sent_away" | "refused" | "ended" | "due" | "online" | "sign_in" | "close"} Event
- * @typedef {"ask_token" | "open" | "authenticate" | "subscribe" | "drop" | "back_off" | "back_off_lost" |
- *   "back_off_silent" | "back_off_away" | "forget_token" | "poll" | "stop_timer"} Action
+ * @typedef {"start" | "token" | "no_token" | "token_failed" | "opened" | "unreachable" | "blocked" | "ready" | "goaway" | "silent" | "lost" | "sent_away" | "refused" | "ended" | "due" | "online" | "sign_in" | "close"} Event
+ * @typedef {"ask_token" | "open" | "authenticate" | "subscribe" | "drop" | "back_off" | "back_off_lost" | "back_off_silent" | "back_off_away" | "forget_token" | "poll" | "stop_timer"} Action
  * @typedef {readonly [state: State, ...actions: Action[]]} Transition
  */
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readJson, readText } from "./files.js";
@@ -12,6 +13,22 @@ test("tsc --strict finds nothing in the sources, the tests and the tools", () =>
   const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, "--project", "."], { cwd: FOLDER, encoding: "utf8" });
   assert.equal(stdout + stderr, "");
   assert.equal(status, 0);
+});
+
+test("the types that are published compile in a program that uses them", (t) => {
+  // Inside the folder, where the packages are found that the types name.
+  const types = mkdtempSync(fileURLToPath(new URL("node_modules/.types-", FOLDER)));
+  t.after(() => rmSync(types, { recursive: true }));
+  const tsc = (/** @type {string[]} */ ...args) => {
+    const path = fileURLToPath(new URL("node_modules/typescript/bin/tsc", FOLDER));
+    return spawnSync(process.execPath, [path, ...args], { cwd: FOLDER, encoding: "utf8" }).stdout;
+  };
+  assert.equal(tsc("--project", "tsconfig.types.json", "--outDir", types), "");
+  copyFileSync(new URL("src/types.d.ts", FOLDER), `${types}/types.d.ts`);
+  const parts = ["index", "offline", "react", "tanstack", "testing"];
+  writeFileSync(`${types}/program.ts`, parts.map((part) => `export * as ${part} from "./${part}.js";\n`).join(""));
+  writeFileSync(`${types}/tsconfig.json`, JSON.stringify({ extends: "../../tsconfig.json", include: ["program.ts"] }));
+  assert.equal(tsc("--project", types), "");
 });
 
 test("the copies for pages are what their page says, and what the lock names", () => {
