@@ -81,7 +81,7 @@ async def test_a_leading_tab_that_is_killed_mid_write_leaves_its_write_to_the_ne
         await page.evaluate(
             "(id) => until(() => leads.get(id)?.version === 1 && leads.stateOf(id) === 'saved')", id_
         )
-    assert await next_.evaluate("client.pending") == 0
+    await next_.evaluate("until(() => client.pending === 0)")
     assert stack.psql("SELECT count(*) FROM leads WHERE name = 'Mid-write'").strip() == "1"
 
 
