@@ -24,6 +24,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "60"])
+    # For a moment it is not yet what it was started as.
+    wait_until(lambda: "sleep" in command_line(process.pid))
     yield process
     process.kill()
     process.wait()
