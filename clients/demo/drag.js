@@ -5,6 +5,7 @@
 
 const MOVED_PX = 6;
 const REST_MS = 300;
+const GAP_PX = 16;
 const EDGE_PX = 56; // so near to an edge the board scrolls by itself
 const SPEED_PX = 14; // a frame, at the very edge
 
@@ -79,8 +80,12 @@ export class Drag {
 
   #column() {
     const { x, y } = this.#press;
-    const column = document.elementFromPoint(x, y)?.closest(".column");
-    return this.#board.contains(column) ? column : null;
+    // Between two columns, and beside the last one, the nearest counts.
+    for (const aside of [0, -GAP_PX, GAP_PX]) {
+      const column = document.elementFromPoint(x + aside, y)?.closest(".column");
+      if (this.#board.contains(column)) return column;
+    }
+    return null;
   }
 
   #over() {

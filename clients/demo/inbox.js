@@ -30,7 +30,7 @@ export class Inbox {
   #pane;
   #button;
   #panel;
-  #forms = new Map(); // entry id → its element
+  #forms = new Map(); // entry id → its form, and what shows what the record has now
   #isOpen = false;
 
   /** `pane` gives the client, the records and the names, and takes what is tried again. */
@@ -63,13 +63,14 @@ export class Inbox {
   clear() {
     this.#setOpen(false);
     this.#button.hidden = true;
-    for (const form of this.#forms.values()) form.remove();
+    for (const { form } of this.#forms.values()) form.remove();
     this.#forms.clear();
   }
 
-  /** Call it in an animation frame. A form that is there stays as it is: somebody may be typing. */
+  /** Call it in an animation frame. Of a form that is there, only what the record has now is drawn: somebody may be typing. */
   draw() {
     const { inbox } = this.#pane.client;
+    for (const { show } of this.#forms.values()) show();
     if (inbox.length === this.#forms.size && inbox.every(({ id }) => this.#forms.has(id))) return;
     this.#button.hidden = inbox.length === 0;
     const [number, words] = this.#button.children;
@@ -77,13 +78,16 @@ export class Inbox {
     words.textContent = countWords(inbox.length);
     this.#panel.querySelector("h2").textContent = `${inbox.length} ${countWords(inbox.length)}`;
     const ids = new Set(inbox.map(({ id }) => id));
-    for (const [id, form] of this.#forms) {
+    for (const [id, { form }] of this.#forms) {
       if (ids.has(id)) continue;
       form.remove();
       this.#forms.delete(id);
     }
     for (const entry of inbox) {
-      if (!this.#forms.has(entry.id)) this.#forms.set(entry.id, this.#panel.querySelector(".entries").appendChild(this.#make(entry, ids)));
+      if (this.#forms.has(entry.id)) continue;
+      const made = this.#make(entry, ids);
+      this.#panel.querySelector(".entries").append(made.form);
+      this.#forms.set(entry.id, made);
     }
     if (inbox.length === 0) this.close();
   }
@@ -101,7 +105,8 @@ export class Inbox {
     const { mutation, code } = entry;
     const { collection, id, operation, fields } = mutation;
     const one = COLLECTIONS[collection]?.one ?? collection;
-    const record = this.#pane.recordOf(COLLECTIONS[collection], id) ?? entry.record;
+    const recordNow = () => this.#pane.recordOf(COLLECTIONS[collection], id) ?? entry.record;
+    const record = recordNow();
     const name = record?.name ?? fields.name ?? capitalised(one);
     const form = template.content.firstElementChild.cloneNode(true);
     const $ = (selector) => form.querySelector(selector);
@@ -130,7 +135,7 @@ export class Inbox {
       delete target.dataset.sure;
       target.textContent = "Discard";
     });
-    return form;
+    return { form, show: () => editors.forEach((editor) => editor.show(recordNow())) };
   }
 
   /** The form goes, and the focus to what is left. */
@@ -146,9 +151,14 @@ class Value {
   element = document.createElement("div");
   read;
   offer = () => {};
+  #now = Object.assign(document.createElement("p"), { className: "below" });
+  #textOf;
+  #typed;
 
   constructor(spec, value, record, pane) {
     this.field = spec.name;
+    this.#textOf = (of) => textOf(spec, of?.[spec.name], pane.contextOf(of));
+    this.#typed = textOf(spec, value, pane.contextOf(record));
     this.element.className = "field";
     this.element.dataset.kind = spec.kind;
     const context = pane.contextOf(record);
@@ -166,8 +176,14 @@ class Value {
       label.append(Object.assign(document.createElement("span"), { className: "read", textContent: textOf(spec, value, context) }));
       this.read = () => value;
     }
-    const now = textOf(spec, record?.[spec.name], context);
-    const isOther = record && now !== textOf(spec, value, context);
-    this.element.append(label, Object.assign(document.createElement("p"), { className: "below", textContent: isOther ? `Now: ${now}` : "" }));
+    this.element.append(label, this.#now);
+    this.show(record);
+  }
+
+  /** What the record has now, if that is another value. */
+  show(record) {
+    const now = this.#textOf(record);
+    const words = record && now !== this.#typed ? `Now: ${now}` : "";
+    if (this.#now.textContent !== words) this.#now.textContent = words;
   }
 }
