@@ -133,7 +133,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 passwords,
                 Lifetime(settings.session_idle_seconds, settings.session_seconds, settings.sessions_per_user),
             ),
-            people=People(pool, passwords, _mail_of(settings), public_url_of(settings)),
+            people=People(pool, passwords, _mail_of(settings), settings.page_url),
             principals=principals,
             health=Health(pool, redis, watcher, committer),
             session_use=SessionUse(redis, settings.session_idle_seconds),
@@ -152,13 +152,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 for task in running:
                     task.cancel()
                 await principals.close()
-
-
-def public_url_of(settings: Settings) -> str:
-    """Where people find the page, for links in mail."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    scheme = "https" if settings.tls_cert else "http"
-    return settings.public_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
 
 
 def _seals_of(settings: Settings, tokens: Tokens) -> Seals | None:

@@ -34,7 +34,7 @@ async def _follow(settings: Settings, topic: str, token: TokenSource) -> None:
 
     Raises StartupError if nothing can be reached at first, or the server says that trying again is of no use.
     """
-    url = _api_url(settings)
+    url = settings.page_url
     collection, where, record_id = parts_of(topic)
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     void_up_to = 0
@@ -86,13 +86,6 @@ def _demo_token(settings: Settings) -> TokenSource:
             raise NeedsAuthError(str(error)) from None
 
     return give
-
-
-def _api_url(settings: Settings) -> str:
-    if settings.public_url:
-        return settings.public_url
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.api_port}"
 
 
 def _tell(state: State, reason: str) -> None:

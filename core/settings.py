@@ -298,6 +298,13 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def page_url(self) -> str:
+        """Where people find the page, and programs the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        scheme = "https" if self.tls_cert else "http"
+        return self.public_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.api_port}"
+
+    @property
     def production(self) -> bool:
         """Whether defaults that are only fit for development are refused."""
         return self.env == "production"

@@ -4,7 +4,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.demo import IS_DRAFTED, Pane, add_leads, refuse_pushes
-from tests.browser.test_page_record import ANA, VERA, make_lead, open_record, patch
+from tests.browser.record import ANA, VERA, make_lead, open_record, patch
 from tests.stack import Stack
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.services import open_services, public_url_of
+from api.services import open_services
 from core.lifecycle import StartupError
 from core.settings import Settings
 
@@ -20,7 +20,7 @@ from core.settings import Settings
     ],
 )
 def test_a_link_leads_where_the_page_is_served(values: dict[str, Any], expected: str) -> None:
-    assert public_url_of(Settings(**values, api_port=8000, _env_file=None)) == expected
+    assert Settings(**values, api_port=8000, _env_file=None).page_url == expected
 
 
 async def test_production_sends_no_mail_whose_links_lead_to_the_servers_own_address() -> None:

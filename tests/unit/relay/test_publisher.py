@@ -13,10 +13,14 @@ from gateway.relay.publisher import Publisher
 class SwallowingPipeline:
     """Answers in place of being cancelled, as redis-py does when both come in the same turn of the event loop."""
 
+    def __init__(self) -> None:
+        self.waits = asyncio.Event()
+
     def execute_command(self, *_: object) -> None:
         pass
 
     async def execute(self) -> list[int]:
+        self.waits.set()
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
@@ -25,10 +29,11 @@ class SwallowingPipeline:
 
 
 async def test_a_cancellation_that_the_driver_swallows_is_not_lost() -> None:
-    redis = SimpleNamespace(pipeline=lambda *, transaction: SwallowingPipeline())
+    pipeline = SwallowingPipeline()
+    redis = SimpleNamespace(pipeline=lambda *, transaction: pipeline)
     publisher = Publisher(cast(Redis, redis))
     task = asyncio.create_task(publisher.publish([("channel", b"body")]))
-    await asyncio.sleep(0)
+    await pipeline.waits.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
