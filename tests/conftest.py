@@ -12,9 +12,16 @@ from tests.leaks import pytest_runtest_makereport as pytest_runtest_makereport  
 from tests.servers import Database, Servers, run_servers
 from tests.stack import RESULTS, Stack, run_stack
 from tools.outside_programs import CHROMIUM_SWITCHES, working_chromium
+from tools.run_tests import UNDER_WAY
 
 LONG_SECONDS = 4 * 60 * 60
 """A full form that takes longer than this hangs."""
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Note which test runs, for `make test` to name if the run ends without a report, as after a hang."""
+    UNDER_WAY.parent.mkdir(exist_ok=True)
+    UNDER_WAY.write_text(nodeid)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
 """Run the tests of every runner and add them up: `make test`.
 
 The runners are pytest and, where there are JavaScript tests, Node's own. Each writes a JUnit report into
-test-results/; the sums come from those, so that they mean the same for all. The last line of the output is
-`N passed, N failed`, alone on its line; the exit status is 0 only if something passed and nothing failed.
+test-results/; the sums come from those, so that they mean the same for all. What failed is named once more near the
+end, for those who see only that. The last line of the output is `N passed, N failed`, alone on its line; the exit
+status is 0 only if something passed and nothing failed.
 Arguments go to pytest, and with any given only pytest runs.
 """
 
@@ -22,10 +23,13 @@ from tools.system_packages import MissingProgramError
 
 RESULTS = ROOT / "test-results"
 SUMMARY = RESULTS / "summary.txt"
+UNDER_WAY = RESULTS / "under-way.txt"
+"""Where pytest notes which test it runs (tests/conftest.py): a run that ends all at once leaves nothing else."""
 JAVASCRIPT_TESTS = ["clients/javascript/**/*.test.*js", "tests/**/*.test.*js"]
 BROWSER_FOLDER = "tests/browser"
 BROWSER_TESTS = [f"{BROWSER_FOLDER}/**/test_*.py", f"{BROWSER_FOLDER}/**/*.test.*js"]
 SLOWEST_SHOWN = 20
+PROBLEMS_SHOWN = 30
 # No runner may go on for ever, whatever a test of it does. The full forms take longer than the short.
 DEADLINE_SECONDS = 40 * 60
 LONG_DEADLINE_SECONDS = 12 * 60 * 60
@@ -35,18 +39,23 @@ COPY_SECONDS = 10.0
 
 @dataclass
 class Tally:
-    """What came of some tests. `durations` holds seconds and the test's name."""
+    """What came of some tests. `durations` holds seconds and the test's name, `problems` a line for each failure."""
 
     passed: int = 0
-    failed: int = 0
     skipped: int = 0
+    problems: list[str] = field(default_factory=list)
     durations: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """How many failed; a runner that fails beside its tests is one more."""
+        return len(self.problems)
 
     def add(self, other: "Tally") -> None:
         """Add the tests of `other`."""
         self.passed += other.passed
-        self.failed += other.failed
         self.skipped += other.skipped
+        self.problems += other.problems
         self.durations += other.durations
 
 
@@ -67,13 +76,13 @@ def main(arguments: list[str]) -> int:
     """Run everything, print the sums; the exit status."""
     RESULTS.mkdir(exist_ok=True)
     SUMMARY.unlink(missing_ok=True)
+    UNDER_WAY.unlink(missing_ok=True)
     javascript = [] if arguments else _find(JAVASCRIPT_TESTS)
     try:
         browser = _may_run_browser_tests(arguments)
         environment = outside_programs.environment(browser=browser, node=bool(javascript))
     except MissingProgramError as error:
-        print(error)
-        return _report(Tally(failed=1))
+        return _report(Tally(problems=[str(error)]))
     began = time.time()
     deadline_seconds = LONG_DEADLINE_SECONDS if "long" in arguments else DEADLINE_SECONDS
     total = Tally()
@@ -87,13 +96,14 @@ def read_report(path: Path) -> Tally:
     """The tally of a JUnit report. A test that neither failed nor was skipped has passed."""
     tally = Tally()
     for case in ElementTree.parse(path).iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
-            tally.failed += 1
+        name = f"{case.get('file') or case.get('classname', '')}: {case.get('name')}"
+        failures = [*case.findall("failure"), *case.findall("error")]
+        if failures:
+            tally.problems.append(f"{name}: {_first_line(failures[0].get('message') or '')}")
         elif case.find("skipped") is not None:
             tally.skipped += 1
         else:
             tally.passed += 1
-        name = f"{case.get('file') or case.get('classname', '')}: {case.get('name')}"
         tally.durations.append((float(case.get("time") or 0), name))
     return tally
 
@@ -146,12 +156,22 @@ def _run(runner: Runner, environment: dict[str, str], deadline_seconds: int) -> 
     try:
         tally = read_report(runner.report)
     except (OSError, ElementTree.ParseError) as error:
-        print(f"{runner.name} ended with status {status} and left no report: {error}")
-        return Tally(failed=1)
+        problem = f"{runner.name} ended with status {status} and left no report: {error}"
+        return Tally(problems=[problem + _under_way(runner)])
     if status != 0 and tally.failed == 0 and not (runner.name == "pytest" and status == 5):
-        print(f"{runner.name} ended with status {status}, though no test of it failed")
-        tally.failed += 1
+        tally.problems.append(f"{runner.name} ended with status {status}, though no test of it failed")
     return tally
+
+
+def _under_way(runner: Runner) -> str:
+    if runner.name != "pytest" or not UNDER_WAY.exists():
+        return ""
+    return f"; it was at {UNDER_WAY.read_text()}"
+
+
+def _first_line(message: str) -> str:
+    lines = message.strip().splitlines() or [""]
+    return lines[0][:160]
 
 
 def _copy(process: subprocess.Popen[bytes], log: Path | None) -> None:
@@ -164,11 +184,10 @@ def _copy(process: subprocess.Popen[bytes], log: Path | None) -> None:
 
 
 def _read_logs(folder: Path, began: float) -> Tally:
-    """A failed test if a log of this run holds a token or what else no log may; the values are not shown."""
+    """A failure for each log of this run that holds a token or what else no log may; the values are not shown."""
     leaks = leaks_of(folder, since=began)
-    for name, kinds in leaks.items():
-        print(f"{folder / name} holds what no log may hold: {', '.join(kinds)}")
-    return Tally(failed=1 if leaks else 0)
+    said = "holds what no log may hold:"
+    return Tally(problems=[f"{folder / name} {said} {', '.join(kinds)}" for name, kinds in leaks.items()])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -183,7 +202,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _report(total: Tally) -> int:
-    """Print the slowest tests and the sums, and keep the last line in a file; the exit status."""
+    """Print the slowest tests, what failed and the sums, and keep the last line in a file; the exit status."""
     slowest = sorted(total.durations, reverse=True)[:SLOWEST_SHOWN]
     if slowest:
         print(f"\nslowest {len(slowest)} tests:")
@@ -191,6 +210,10 @@ def _report(total: Tally) -> int:
             print(f"{seconds:8.2f} s  {name}")
     if total.skipped:
         print(f"skipped: {total.skipped}")
+    if total.problems:
+        print(f"\nfailed: {total.failed}")
+        for problem in total.problems[:PROBLEMS_SHOWN]:
+            print(f"  {problem}")
     if total.passed + total.failed == 0:
         print("no test ran: that counts as a failure")
     line = f"{total.passed} passed, {total.failed} failed"

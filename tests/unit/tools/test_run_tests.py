@@ -11,7 +11,7 @@ from tools.run_tests import Runner, Tally, read_report
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.a" name="test_one" time="0.5"/>
-<testcase classname="tests.a" name="test_two" time="1.5"><failure message="no"/></testcase>
+<testcase classname="tests.a" name="test_two" time="1.5"><failure message="no&#10;and why"/></testcase>
 <testcase classname="tests.a" name="test_three" time="0"><error message="in its fixture"/></testcase>
 <testcase classname="tests.a" name="test_four" time="0"><skipped/></testcase>
 </testsuite></testsuites>"""
@@ -21,6 +21,7 @@ REPORT = """<testsuites><testsuite>
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The real results, which the run around this one is writing, are left alone."""
     monkeypatch.setattr(run_tests, "SUMMARY", tmp_path / "summary.txt")
+    monkeypatch.setattr(run_tests, "UNDER_WAY", tmp_path / "under-way.txt")
     return tmp_path
 
 
@@ -36,10 +37,18 @@ def test_a_report_is_counted_by_what_became_of_each_test(tmp_path: Path) -> None
     tally = read_report(path)
     assert (tally.passed, tally.failed, tally.skipped) == (1, 2, 1)
     assert max(tally.durations) == (1.5, "tests.a: test_two")
+    assert tally.problems == ["tests.a: test_two: no", "tests.a: test_three: in its fixture"]
 
 
 def test_a_runner_that_leaves_no_report_is_a_failure(results: Path) -> None:
     assert run_script(results, "pass").failed == 1
+
+
+def test_pytest_ended_all_at_once_is_a_failure_that_names_the_test_it_was_at(results: Path) -> None:
+    run_tests.UNDER_WAY.write_text("tests/test_a.py::test_two")
+    (problem,) = run_script(results, "import os; os.abort()", name="pytest").problems
+    assert "ended with status -6 and left no report" in problem
+    assert problem.endswith("it was at tests/test_a.py::test_two")
 
 
 def test_a_runner_that_fails_beside_its_tests_is_a_failure(results: Path) -> None:
@@ -67,10 +76,9 @@ def test_a_token_in_a_log_of_the_run_is_a_failure_and_is_not_shown(
     (results / "some" / "api.log").write_text("all is well\n")
     assert run_tests._read_logs(results, 0.0).failed == 0
     (results / "node.log").write_text(f"signed in with {token}\n")
-    assert run_tests._read_logs(results, 0.0).failed == 1
-    said = capsys.readouterr().out
-    assert "node.log holds what no log may hold: an access token" in said
-    assert token not in said
+    (problem,) = run_tests._read_logs(results, 0.0).problems
+    assert problem.endswith("node.log holds what no log may hold: an access token")
+    assert token not in problem + capsys.readouterr().out
     # What an earlier run has left is that run's.
     assert run_tests._read_logs(results, time.time() + 3600).failed == 0
 
@@ -79,7 +87,7 @@ def test_a_token_in_a_log_of_the_run_is_a_failure_and_is_not_shown(
     ("tally", "status", "last_line"),
     [
         (Tally(passed=3), 0, "3 passed, 0 failed"),
-        (Tally(passed=3, failed=1, skipped=2), 1, "3 passed, 1 failed"),
+        (Tally(passed=3, problems=["one"], skipped=2), 1, "3 passed, 1 failed"),
         (Tally(skipped=2), 1, "0 passed, 0 failed"),
     ],
 )
