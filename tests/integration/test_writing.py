@@ -10,6 +10,8 @@ from tests.integration.conftest import Connect
 from tests.tenants import Connection, Tenant, create_tenant, log_of, new_id, write
 
 LATER = "9000000000000-0000-00000000-0000-4000-8000-00000000000a"
+ROWS_INSERTED = "SELECT n_tup_ins FROM pg_stat_xact_user_tables WHERE relname = 'leads'"
+"""In this transaction, also those that were undone."""
 EARLIER = "1000000000000-0000-00000000-0000-4000-8000-00000000000b"
 
 
@@ -241,10 +243,47 @@ async def test_who_refers_to_nothing_stands_alone_and_who_refers_to_a_neighbour_
     async with owner.transaction():
         await owner.execute("SELECT set_config('branchline.organization_id', $1, true)", tenant.id)
         orphans = await owner.fetchval(
-            "SELECT orphans($1::jsonb, 'leads', 'leads_organization_id_client_id_fkey')",
+            "SELECT orphans($1::jsonb, oid) FROM pg_constraint WHERE conname = 'leads_organization_id_client_id_fkey'",
             orjson.dumps(numbered).decode(),
         )
     assert sorted(orphans) == [3, 5, 7]
+
+
+async def test_a_batch_after_one_with_a_reference_to_nothing_is_not_written_twice_over(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    """What else is bad in it, and a reference to what comes with it, fares as ever."""
+
+    async def inserted_by(batch: list[dict[str, object]], bad: dict[int, str]) -> int:
+        await api.execute("SELECT pg_stat_force_next_flush()")
+        async with api.transaction():
+            results = await write(api, *batch)
+            assert {n: r["code"] for n, r in enumerate(results) if r["status"] == "rejected"} == bad
+            return int(await api.fetchval(ROWS_INSERTED))
+
+    def leads(count: int, **fields: object) -> list[dict[str, object]]:
+        return [
+            tenant.mutation("ana", "insert", "leads", new_id(), fields={"name": "L", **fields})
+            for _ in range(count)
+        ]
+
+    bad = leads(1, client_id=new_id())
+    assert await inserted_by([*leads(9), *bad, *leads(10)], {9: "foreign_key"}) == 20 + 19 + 1
+    assert await inserted_by([*leads(9), *bad, *leads(10)], {9: "foreign_key"}) == 19 + 1
+    client = new_id()
+    with_parent = [
+        *leads(1, client_id=client),
+        tenant.mutation("ana", "insert", "clients", client, fields={"name": "C"}),
+    ]
+    assert await inserted_by([*with_parent, *leads(1)], {}) == 2
+    results = await write(api, *leads(1, score=101), *bad, *leads(2))
+    assert [r["code"] for r in results] == ["invalid", "foreign_key", None, None]
+    # The foreign key is gone: nobody refers to nothing by it any more.
+    name = await owner.fetchval(
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'leads'::regclass AND confrelid = 'clients'::regclass"
+    )
+    await owner.execute(f'ALTER TABLE leads DROP CONSTRAINT "{name}"')
+    assert await inserted_by([*bad, *leads(1)], {}) == 2
 
 
 async def test_mutations_of_one_record_in_one_batch_follow_each_other(
