@@ -223,7 +223,7 @@ class Sessions:
 
     def _make_refresh_token(self, session_id: str) -> str:
         body = UUID(session_id).bytes + secrets.token_bytes(_RANDOM_BYTES)
-        return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
+        return _encode(body + self._mac(body))
 
     def _read_refresh_token(self, token: str) -> str:
         """The session of a token that was made here; raises RefreshRefusedError."""
@@ -232,12 +232,17 @@ class Sessions:
         except (binascii.Error, ValueError):
             raise RefreshRefusedError from None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if len(raw) != _TOKEN_BYTES or not hmac.compare_digest(mac, self._mac(body)):
+        # One text for one token: with other spare bits in its last letter it would pass for one that was used before.
+        if len(raw) != _TOKEN_BYTES or _encode(raw) != token or not hmac.compare_digest(mac, self._mac(body)):
             raise RefreshRefusedError
         return str(UUID(bytes=body[:16]))
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:

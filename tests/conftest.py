@@ -1,9 +1,13 @@
 """Fixtures for every folder of tests: real servers, once a session, and a fresh database where one is asked for."""
 
+import asyncio
 import faulthandler
+import functools
+import inspect
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, async_playwright
@@ -14,8 +18,26 @@ from tests.stack import RESULTS, Stack, run_stack
 from tools.outside_programs import CHROMIUM_SWITCHES, working_chromium
 from tools.run_tests import UNDER_WAY
 
+TEST_SECONDS = 150.0
+"""Several times what the longest test takes on a slow machine."""
 LONG_SECONDS = 4 * 60 * 60
 """A full form that takes longer than this hangs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have an asynchronous test that hangs fail where it hangs, and the others go on."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _within(LONG_SECONDS if item.get_closest_marker("long") else TEST_SECONDS, item.obj)
+
+
+def _within(seconds: float, test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def timed(*arguments: Any, **fixtures: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*arguments, **fixtures)
+
+    return timed
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

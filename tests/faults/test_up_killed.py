@@ -1,12 +1,12 @@
 """Kill -9 of any process that `branchline up` runs, and of itself: what was acknowledged is there afterwards."""
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import sys
 import threading
-import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Writer:
             try:
                 lead = self._up.post("/api/leads", {"name": "Storm"}, self._token)
                 self.acknowledged.append(lead["id"])
-            except (urllib.error.URLError, OSError):
+            except (OSError, http.client.HTTPException):  # refused, or cut off amid its answer
                 self.refused += 1
                 self._stopping.wait(0.05)
 
@@ -90,7 +90,10 @@ def client(up: Up) -> Iterator[Client]:
             stderr=subprocess.PIPE,
         )
     assert follower.stderr is not None
+    patience = threading.Timer(60, follower.kill)  # else a line that does not come is waited for without end
+    patience.start()
     assert b"following leads" in follower.stderr.readline()
+    patience.cancel()
     # What it says of lost connections is nobody's business here, and must not fill the pipe.
     reader = threading.Thread(target=follower.stderr.read)
     reader.start()

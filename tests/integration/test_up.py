@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def test_the_first_write_after_ready_is_delivered(up: Up, home: Path) -> None:
     )
     assert follower.stdout is not None
     assert follower.stderr is not None
+    patience = threading.Timer(60, follower.kill)  # else a line that does not come is waited for without end
+    patience.start()
     try:
         assert follower.stderr.readline() == "branchline: following leads …\n"
         token = branchline("token", "ana@demo.test", home=home).stdout.strip()
@@ -88,6 +91,7 @@ def test_the_first_write_after_ready_is_delivered(up: Up, home: Path) -> None:
         assert "Harbour Tours" in line
         assert "\x1b" not in line
     finally:
+        patience.cancel()
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 0
         follower.stdout.close()

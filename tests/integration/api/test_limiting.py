@@ -205,7 +205,13 @@ CHUNKED = b"POST /api/leads HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\
 async def served(api: Api) -> AsyncIterator[int]:
     """The API on a real socket: its port."""
     config = uvicorn.Config(
-        api.app, port=0, http=http_protocol.Protocol, lifespan="off", log_config=None, access_log=False
+        api.app,
+        port=0,
+        http=http_protocol.Protocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
