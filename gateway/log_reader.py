@@ -1,7 +1,8 @@
 """The log, read from PostgreSQL: heads, what follows the feed, and ranges for those who come back.
 
-Ranges are read in blocks that begin at multiples of `BLOCK`, so that ten thousand clients who are each a little
-behind, every one at another offset, ask for the same few blocks; each is read once and kept for a while.
+Ranges are read in blocks that begin at multiples of `STRIDE`, so that ten thousand clients who are each a little
+behind, every one at another offset, ask for the same few blocks; each is read once and kept for a while. Blocks are
+twice as long as their stride, so that a short range lies within one of them, wherever it begins.
 """
 
 from collections import OrderedDict
@@ -24,6 +25,8 @@ __all__ = ["READ_ERRORS", "LogReader", "changes_of", "chunk_of"]
 
 BLOCK = 512
 """Changes that are read at once."""
+STRIDE = BLOCK // 2
+"""Changes from the beginning of a block to that of the next: who is no more behind than that asks for one block."""
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of blocks that are kept."""
 
@@ -62,11 +65,13 @@ class LogReader:
 
         Raises PositionTooOldError.
         """
-        key = (organization_id, epoch, after // BLOCK)
-        kept = self._blocks.get(key)
-        if kept is not None and kept.first <= after + 1 <= kept.last:
-            self._blocks.move_to_end(key)
-            return kept
+        number = after // STRIDE
+        for overlapping in (number, number - 1):
+            kept = self._blocks.get((organization_id, epoch, overlapping))
+            if kept is not None and kept.first <= after + 1 <= kept.last:
+                self._blocks.move_to_end((organization_id, epoch, overlapping))
+                return kept
+        key = (organization_id, epoch, number)
         try:
             chunk = await self._flights.join(key, lambda: self._read_block(key))
         except PositionTooOldError:
@@ -80,7 +85,7 @@ class LogReader:
     async def _read_block(self, key: tuple[str, str, int]) -> Chunk | None:
         """Read and keep a block. It is kept before the flight has landed: who comes then does not set out again."""
         organization_id, _, number = key
-        chunk = await self._read(organization_id, number * BLOCK)
+        chunk = await self._read(organization_id, number * STRIDE)
         if chunk is not None:
             self._keep(key, chunk)
         return chunk

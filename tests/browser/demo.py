@@ -109,19 +109,22 @@ async def refuse_pushes(page: Page, **why: str) -> None:
     await page.route("**/api/sync", refuse)
 
 
-# Whether a draft of this record, or of a field of this name, lies on this device, to be found after a reload.
-IS_DRAFTED = """async (part) => {
+# Whether this lies on this device, to be found after a reload: a part of a key.
+_IS_KEPT = """async (part) => {
   for (const { name } of await indexedDB.databases()) {
     const found = await new Promise((resolve) => {
       const opening = indexedDB.open(name);
       opening.onsuccess = () => {
         const database = opening.result;
-        if (!database.objectStoreNames.contains("drafts")) return resolve(database.close() ?? false);
-        const asking = database.transaction("drafts").objectStore("drafts").getAllKeys();
-        asking.onsuccess = () => resolve(database.close() ?? asking.result.some((key) => key.includes(part)));
+        if (!database.objectStoreNames.contains("STORE")) return resolve(database.close() ?? false);
+        const asking = database.transaction("STORE").objectStore("STORE").getAllKeys();
+        asking.onsuccess = () => resolve(database.close() ?? asking.result.some((key) => String(key).includes(part)));
       };
     });
     if (found) return true;
   }
   return false;
 }"""
+IS_DRAFTED = _IS_KEPT.replace("STORE", "drafts")
+"""A draft of this record, or of a field of this name."""
+NOTHING_IS_REFUSED = f"async () => !(await ({_IS_KEPT.replace('STORE', 'inbox')})(''))"

@@ -8,7 +8,7 @@ from playwright.async_api import Dialog, Locator, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import FORMATS, SIZES, Pane, add_leads, open_demo, refuse_pushes
+from tests.browser.demo import FORMATS, NOTHING_IS_REFUSED, SIZES, Pane, add_leads, open_demo, refuse_pushes
 from tests.stack import Stack
 
 DEMO = "SELECT id FROM organizations WHERE slug = 'demo'"
@@ -158,6 +158,7 @@ async def test_what_was_refused_is_let_go_after_a_second_press(open_page: OpenPa
     await ben.element.get_by_role("button", name="Discard for good").click()
     await expect(review_button(ben)).to_be_hidden()
     await expect(ben.element.get_by_role("tab", name="Leads")).to_be_focused()
+    await page.wait_for_function(NOTHING_IS_REFUSED)  # it is shown before it is done
     await page.reload()
     await ben.wait_live()
     await expect(review_button(ben)).to_be_hidden()

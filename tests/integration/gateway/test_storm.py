@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 
+import pytest
+
+from gateway import log_reader
 from gateway.log_reader import LogReader
 from gateway.metrics import Metrics
 from gateway.tail import Chunk
@@ -75,6 +78,22 @@ async def test_who_asks_just_as_a_range_has_been_read_does_not_have_it_read_agai
         epoch, _ = await reader.fetch_head(tenant.id)
         chunk = await reader.fetch_chunk(tenant.id, epoch, 0)
         assert await late[0] is chunk
+        assert metrics.log_reads == 1
+
+
+async def test_a_short_range_is_read_at_once_wherever_it_begins(
+    database: Database, api: Connection, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reader, "BLOCK", 40)
+    monkeypatch.setattr(log_reader, "STRIDE", 20)
+    await _write_leads(api, tenant, 50)
+    async with pool_of(database) as pool:
+        reader = LogReader(pool, metrics := Metrics())
+        epoch, head = await reader.fetch_head(tenant.id)
+        for behind in range(20, 0, -1):
+            chunk = await reader.fetch_chunk(tenant.id, epoch, head - behind)
+            assert chunk is not None
+            assert (chunk.first <= head - behind + 1, chunk.last) == (True, head)
         assert metrics.log_reads == 1
 
 
