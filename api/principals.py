@@ -7,7 +7,7 @@ a read that is older than their request, and a hundred requests at once cost one
 import asyncio
 
 from core.cancellation import raise_if_cancelled
-from core.database import Connection, Pool, fetch_principal, fetch_principals
+from core.database import Connection, Pool, fetch_principal, fetch_principal_and_head, fetch_principals
 from core.principal import Principal
 from core.tokens import Claims
 
@@ -81,3 +81,13 @@ async def fetch_in(connection: Connection, claims: Claims) -> Principal:
     if principal is None:
         raise SessionEndedError
     return principal
+
+
+async def fetch_with_head(connection: Connection, claims: Claims) -> tuple[Principal, str, int]:
+    """As `fetch_in`, with the epoch and the newest offset of the organisation's log."""
+    found = await fetch_principal_and_head(
+        connection, claims.organization_id, claims.user_id, claims.session_id
+    )
+    if found is None:
+        raise SessionEndedError
+    return found

@@ -107,6 +107,16 @@ async def fetch_principal(
     return None if row is None else _principal(row, (organization_id, user_id, session_id))
 
 
+async def fetch_principal_and_head(
+    connection: Connection, organization_id: str, user_id: str, session_id: str
+) -> tuple[Principal, str, int] | None:
+    """As `fetch_principal`, with the epoch and the organisation's newest offset, in one round trip."""
+    row = await connection.fetchrow(_queries.fetch_principal_and_head, organization_id, user_id, session_id)
+    if row is None:
+        return None
+    return _principal(row, (organization_id, user_id, session_id)), row["epoch"], row["head"]
+
+
 async def fetch_member(
     connection: Connection, organization_id: str, user_id: str | uuid.UUID | None
 ) -> Principal | None:

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from api.answer import JSON
 from api.listing import refuse_parameters, split_query
-from api.principals import fetch_in
+from api.principals import fetch_with_head
 from api.problems import ProblemError
 from api.request import authenticate, query_of, services_of
 from api.validation import FieldFault, InvalidFieldsError, describe
 from core.database import Connection, scoped
-from core.log import PositionTooOldError, fetch_head, fetch_rows, to_change
+from core.log import PositionTooOldError, fetch_rows, to_change
 from core.protocol.change import LoggedChange
 from core.protocol.topic import parse_topic
 from core.protocol.view import change_for_view, view_of
@@ -39,9 +39,8 @@ async def pull(request: Request) -> Response:
     since = _position(own)
     limit = _integer(own, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     async with scoped(services.pool, claims.organization_id) as connection:
-        principal = await fetch_in(connection, claims)
+        principal, epoch, head = await fetch_with_head(connection, claims)
         view = view_of(topic, principal, catalogue)
-        epoch, head = await fetch_head(connection, claims.organization_id)
         if own.get("view") not in (None, view.name):
             raise ProblemError("position_of_another_view", "what you may read of the topic has changed")
         offset = head if since is None else _followed(since, epoch, head)

@@ -9,13 +9,12 @@ from starlette.responses import Response
 from api.answer import etag_of, not_modified, page_response, record_response, show, show_all, shown_fields
 from api.cursor import Cursor, digest_of, write_cursor
 from api.listing import ListQuery, parse_list_query, refuse_parameters
-from api.principals import fetch_in
+from api.principals import fetch_in, fetch_with_head
 from api.problems import ProblemError
 from api.request import authenticate, matches_none, query_of, read_cursor_of, record_id, services_of
 from api.statement import page_statements, record_statement, records_statement
 from api.validation import FieldFault, InvalidFieldsError
 from core.database import Connection, scoped
-from core.log import fetch_head
 from core.principal import Principal
 from core.protocol.collection import Catalogue, Collection
 from core.protocol.view import View, view_of
@@ -53,12 +52,11 @@ async def list_records(request: Request) -> Response:
     collection = collection_of(request, catalogue)
     query = parse_list_query(query_of(request), collection, catalogue)
     async with scoped(services.pool, claims.organization_id) as connection:
-        principal = await fetch_in(connection, claims)
+        # The head before the rows: what is newer than it comes in the deltas from it.
+        principal, epoch, head = await fetch_with_head(connection, claims)
         view = view_of(query.topic, principal, catalogue)
         _refuse_hidden_sort(query, principal, collection)
         after = read_cursor_of(services, principal.organization_id, query.digest, query.cursor)
-        # The head before the rows: what is newer than it comes in the deltas from it.
-        epoch, head = await fetch_head(connection, principal.organization_id)
         etag = _list_etag(query, view, catalogue, epoch, head)
         headers = {"etag": etag, "vary": "authorization"}
         if matches_none(request, etag):

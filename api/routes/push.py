@@ -13,13 +13,12 @@ from uuid_utils import uuid7
 from api import metrics
 from api.answer import JSON, show, shown_fields, visible_losses
 from api.listing import refuse_parameters
-from api.principals import fetch_in
+from api.principals import fetch_with_head
 from api.problems import CODES
 from api.push import PushReader, Refusal, read_push
 from api.request import authenticate, query_of, read_json, services_of
 from api.routes.collections import Row, fetch_records
 from core.database import Connection, scoped
-from core.log import fetch_head
 from core.principal import Principal
 from core.protocol.collection import Catalogue
 from core.protocol.mutation import Mutation, Result
@@ -45,9 +44,8 @@ async def push(request: Request) -> Response:
     answered = [(each, each.result if isinstance(each, Refusal) else next(results)) for each in read]
     async with scoped(services.pool, claims.organization_id) as connection:
         # Today's rights: they may have changed since the first answer to a repeat was given.
-        principal = await fetch_in(connection, claims)
+        principal, epoch, head = await fetch_with_head(connection, claims)
         readable = await _Readable.fetch(connection, described.catalogue, principal, answered)
-        epoch, head = await fetch_head(connection, claims.organization_id)
     metrics.count_results(result.status for _, result in answered)
     encoded = [readable.encode(asked, result) for asked, result in answered]
     rest = orjson.dumps({"epoch": epoch, "offset": head})
