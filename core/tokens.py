@@ -77,7 +77,8 @@ class Tokens:
 
     def replace(self, keys: Keys) -> None:
         """Verify by these keys from now on."""
-        if keys.verifying.keys() != self.keys.verifying.keys():
+        # By the keys, not by their names alone: an issuer may put another key under the name of one that has leaked.
+        if keys.verifying != self.keys.verifying:
             self._verified.clear()
         self.keys = keys
 

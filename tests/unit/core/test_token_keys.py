@@ -1,6 +1,7 @@
 """Keys of access tokens: private ones that sign, published ones that verify, and none that are of two families."""
 
 import base64
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from core.token_keys import is_private_key, read_jwks, read_keys, write_jwks
+from core.token_keys import Keys, is_private_key, read_jwks, read_keys, write_jwks
 from core.tokens import TokenError, Tokens
 from tests.signing import pem_of, private_pem
 
@@ -106,3 +107,19 @@ def test_a_token_of_a_key_that_is_not_known_says_so_once_the_keys_are_replaced_i
     # What was verified by a key that is withdrawn is not good any longer.
     with pytest.raises(TokenError):
         verifier.verify(remembered)
+
+
+def test_a_key_that_another_one_replaces_under_its_name_is_withdrawn() -> None:
+    old, new = Tokens(private_pem("EdDSA")), Tokens(private_pem("EdDSA"))
+
+    def published(issuer: Tokens) -> Keys:
+        return read_jwks(write_jwks(issuer.keys).replace(issuer.keys.signing_id.encode(), b"the-key"))
+
+    verifier = Tokens(published(old))
+    token = Tokens(replace(old.keys, signing_id="the-key")).issue(USER, ORGANIZATION, SESSION)
+    verifier.verify(token)
+    verifier.replace(published(old))
+    verifier.verify(token)
+    verifier.replace(published(new))
+    with pytest.raises(TokenError):
+        verifier.verify(token)
