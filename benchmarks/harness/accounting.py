@@ -60,6 +60,15 @@ def list_processes(home: Path | None, up_pid: int | None) -> dict[str, int]:
     return named | ({"up": up_pid} if up_pid else {})
 
 
+def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Processes of the stack that ended during the run, or were not there at its start: what they used is not known."""
+    return [
+        f"{name} ended or was started during the run"
+        for name in sorted({*before, *after})
+        if not name.startswith("load:") and before.get(name) != after.get(name)
+    ]
+
+
 def read_usage(processes: Mapping[str, int]) -> Usage:
     """What these processes and their children have used so far. `up` counts without its children, who are named."""
     if not HERE:

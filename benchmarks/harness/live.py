@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, Protocol
 
-from benchmarks.harness.accounting import Usage, read_memory, read_usage
+from benchmarks.harness.accounting import Usage, find_replaced, read_memory, read_usage
 from benchmarks.harness.child import Child, Effort
 from benchmarks.harness.hops import Hops
 from benchmarks.harness.latencies import Histogram
@@ -239,8 +239,12 @@ async def _measure(
         hops_ms=(await subject.read_hops()).means_ms(hops),
         conflated=verified.conflated,
     )
-    outcome.invalid = find_faults(written, verified) + await subject.find_faults(written, verified)
-    outcome.caveats = [*replaced, *list_caveats(outcome)]
+    outcome.invalid = [
+        *find_faults(written, verified),
+        *await subject.find_faults(written, verified),
+        *replaced,
+    ]
+    outcome.caveats = list_caveats(outcome)
     return outcome
 
 
@@ -251,15 +255,6 @@ def find_faults(written: Written, verified: Verified) -> list[str]:
         faults.append(f"{verified.faulty} subscribers were not sent exactly what was written")
     faults += [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
     return faults + [f"a failed write: {error}" for error in written.errors[:2]]
-
-
-def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
-    """Processes of the stack that ended during the run, or were not there at its start."""
-    return [
-        f"{name} ended or was started during the run"
-        for name in sorted({*before, *after})
-        if not name.startswith("load:") and before.get(name) != after.get(name)
-    ]
 
 
 def list_caveats(outcome: Outcome) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from benchmarks.harness.accounting import Usage, list_processes, read_usage
+from benchmarks.harness.accounting import Usage, find_replaced, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
 from benchmarks.harness.offline_work import Folded, Mix
@@ -145,6 +145,7 @@ async def run_pushing(stack: Stack, pushing: Pushing) -> PushingOutcome:
             commits=await _count_commits(owner) - commits,
         )
         outcome.invalid = await find_faults(owner, organizations, pushed)
+        outcome.invalid += find_replaced(processes, list_processes(stack.home, stack.up_pid))
         if written is not None:
             outcome.invalid += [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
         outcome.caveats = _list_caveats(outcome)

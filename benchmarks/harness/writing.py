@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.harness.accounting import Usage, list_processes, read_usage
+from benchmarks.harness.accounting import Usage, find_replaced, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
 from benchmarks.harness.people import Connection, Organization, create_organizations
@@ -131,6 +131,7 @@ async def run_writing(
             commits=await _commits(owner) - commits,
         )
         outcome.invalid = await _find_faults(owner, organizations, written)
+        outcome.invalid += find_replaced(processes, list_processes(stack.home, stack.up_pid))
         outcome.caveats = _list_caveats(outcome)
         return outcome
     finally:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from benchmarks import big_log, gateways, lists, login_flood, reconnect_storm, slow_readers, sync_rate
 from benchmarks.harness import report
+from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.branchline import run_live
 from benchmarks.harness.live import Work
 from benchmarks.harness.stack import Stack, run_stack
@@ -99,3 +102,17 @@ def test_flat_out_every_connection_waits_for_its_answer(bench_stack: Stack) -> N
     assert outcome.written.acknowledged > 2
     assert work.label == "5 × flat out"
     assert replace(work, writes_per_second=20).label == "5 × 20"
+
+
+def test_a_run_in_which_a_process_was_replaced_has_no_figure(bench_stack: Stack) -> None:
+    """What it used before it ended is not known any more."""
+    relay = list_processes(bench_stack.home, bench_stack.up_pid)["relay"]
+    work = Work(5, 20, 3.0, warm_up_seconds=1.0)
+
+    async def measure() -> list[str]:
+        running = asyncio.create_task(run_live(bench_stack, work))
+        await asyncio.sleep(3.0)
+        os.kill(relay, signal.SIGKILL)
+        return (await running).invalid
+
+    assert "relay ended or was started during the run" in asyncio.run(measure())

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from benchmarks.harness import live
+from benchmarks.harness.accounting import find_replaced
 from benchmarks.harness.branchline import find_faults
 from benchmarks.harness.latencies import Latencies
-from benchmarks.harness.live import find_replaced
 from benchmarks.harness.people import Connection, Organization
 from benchmarks.harness.subscribers import Verified
 from benchmarks.harness.writers import Written
