@@ -8,14 +8,43 @@ are decoded for it alone, and it goes back to comparing as soon as their ways me
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from benchmarks.harness import frames
-from benchmarks.harness.deltas import Delta
+from benchmarks.harness.deltas import Content, Delta, add_up, digest_of
 from benchmarks.harness.dialect import Dialect, Ticket, Told
 from benchmarks.harness.latencies import Latencies
 from benchmarks.harness.reference import Reference
 
 _MOST_PROBLEMS = 5
+
+
+class _Alone:
+    """Changes that were decoded for one follower: their offsets, and digests of what they say."""
+
+    def __init__(self, delta: Delta) -> None:
+        self.offsets = array("q", delta.offsets)
+        self.digests = array("q", map(digest_of, delta.contents))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class _Conflated:
+    """States in place of steps, of the changes after `span[0]` up to `span[1]`."""
+
+    def __init__(self, delta: Delta) -> None:
+        self.span = (delta.from_offset, delta.to_offset)
+        self.offsets = array("q", delta.offsets)
+        self.contents: list[Content] = list(delta.contents)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add_page(self, delta: Delta) -> None:
+        """Take one more page of it."""
+        self.offsets.extend(delta.offsets)
+        self.contents += delta.contents
 
 
 class Follower:
@@ -27,9 +56,9 @@ class Follower:
     """
 
     __slots__ = (
-        "_at", "_dialect", "_frame", "_head", "_heads", "_joined", "_next_end", "_position", "_ranges", "_reference",
-        "_rest", "_send", "_since_frame", "_ticket", "bytes_in", "chunks", "conflated", "is_joined", "latencies",
-        "place", "problems", "repeated", "snapshot_records", "start", "target",
+        "_at", "_dialect", "_frame", "_head", "_heads", "_in_page", "_joined", "_next_end", "_parts", "_position",
+        "_reference", "_rest", "_send", "_since_frame", "_ticket", "bytes_in", "chunks", "conflated", "is_joined",
+        "latencies", "place", "problems", "repeated", "snapshot_records", "start", "target",
     )  # fmt: skip
 
     def __init__(
@@ -55,7 +84,8 @@ class Follower:
         self._position = 0
         self._head = -1
         self._heads: list[tuple[int, int]] = []
-        self._ranges: list[range | array[int]] = []
+        self._parts: list[range | _Alone | _Conflated] = []
+        self._in_page = False
         self.start = 0
         self.target = 0
         self.place = ("", "")
@@ -81,7 +111,7 @@ class Follower:
         if self._frame >= 0:
             before = self._reference.changes_before
             shared = before[self._frame] - before[self._since_frame]
-        return shared + sum(map(len, self._ranges))
+        return shared + sum(map(len, self._parts))
 
     def begin(self) -> None:
         """Sign in: the socket is open."""
@@ -115,21 +145,60 @@ class Follower:
             self._rest = bytes(self._reference.stream[self._reference.begin(self._frame) : self._at])
             self._at = -1
         self._detach()
+        problems += self._find_lost(expected)
+        problems += self._find_different(expected)
         offsets = self._reference.offsets
-        at = bisect_right(expected, self.start)
-        for part in self._ranges:
-            came = offsets[part.start : part.stop] if isinstance(part, range) else list(part)
-            wanted = expected[at : at + len(came)]
-            if list(wanted) != came and not self.conflated:
-                problems.append(f"expected offsets {list(wanted)[:5]} …, got {came[:5]} …")
-            at += len(came)
-        if at < len(expected) and not self.conflated:
-            problems.append(f"{len(expected) - at} changes of {len(expected)} never came")
         for frame, head in self._heads:
             index = self._reference.changes_before[frame]
             if index < len(offsets) and offsets[index] <= head:
                 problems.append(f"head {head} was announced before change {offsets[index]} came")
         return problems
+
+    def _find_lost(self, expected: Sequence[int]) -> list[str]:
+        """Changes that did not come, came doubled, or in another order. In place of steps a state may have come."""
+        shared = self._reference.offsets
+        came = list(
+            chain.from_iterable(
+                shared[part.start : part.stop] if isinstance(part, range) else part.offsets
+                for part in self._parts
+            )
+        )
+        wanted = expected[bisect_right(expected, self.start) :]
+        spans = [part.span for part in self._parts if isinstance(part, _Conflated)]
+        if spans:
+            there = set(came)
+            wanted = [
+                each for each in wanted if each in there or not any(low < each <= high for low, high in spans)
+            ]
+        if came == wanted:
+            return []
+        pairs = enumerate(zip(wanted, came, strict=False))
+        at = next((index for index, (a, b) in pairs if a != b), min(len(wanted), len(came)))
+        if at == len(came):
+            return [f"{len(wanted) - at} changes of {len(expected)} never came"]
+        return [f"expected offsets {list(wanted[at : at + 5])} …, got {came[at : at + 5]} …"]
+
+    def _find_different(self, expected: Sequence[int]) -> list[str]:
+        """Changes that say something else than at the other sockets; states that are not what the steps come to."""
+        reference = self._reference
+        found = []
+        for part in self._parts:
+            if isinstance(part, _Alone):
+                found += [
+                    f"change {offset} said something else than at another socket"
+                    for offset, digest in zip(part.offsets, part.digests, strict=True)
+                    if reference.digest_at(offset) not in (None, digest)
+                ]
+            elif isinstance(part, _Conflated):
+                low, high = part.span
+                steps = expected[bisect_right(expected, low) : bisect_right(expected, high)]
+                first = bisect_right(reference.offsets, low)
+                if reference.offsets[first : first + len(steps)] != list(steps):
+                    continue  # nobody was sent the steps
+                wanted = add_up(reference.contents[first : first + len(steps)])
+                if _without_version(add_up(part.contents)) != _without_version(wanted):
+                    found.append(f"a conflated delta from {low} to {high} is not what its changes come to")
+        return found[:_MOST_PROBLEMS]
 
     # Bytes into frames.
 
@@ -189,6 +258,8 @@ class Follower:
         at: int | None = self._frame
         if self._frame < 0:
             at = reference.find(delta.from_offset)
+        if delta.conflated:
+            return False
         if at == len(reference):
             reference.extend(frame, delta)
         elif at is None or not reference.holds(at, frame):
@@ -208,13 +279,20 @@ class Follower:
         if self._frame < 0:
             return
         before = self._reference.changes_before
-        self._ranges.append(range(before[self._since_frame], before[self._frame]))
+        self._parts.append(range(before[self._since_frame], before[self._frame]))
         self._position = self.position
         self._frame = -1
 
     def _take_alone(self, delta: Delta, now_ns: int) -> None:
         self._check(delta)
-        self._ranges.append(array("q", delta.offsets))
+        last = self._parts[-1] if self._parts else None
+        if not delta.conflated:
+            self._parts.append(_Alone(delta))
+        elif self._in_page and isinstance(last, _Conflated):
+            last.add_page(delta)
+        else:
+            self._parts.append(_Conflated(delta))
+        self._in_page = delta.more
         if self.latencies is not None:
             self.latencies.record_all(delta.due_ns, now_ns)
         if not delta.more:
@@ -264,3 +342,13 @@ class Follower:
     def _note(self, problem: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
+
+
+def _without_version(
+    records: dict[str, dict[str, object] | None],
+) -> dict[str, dict[str, object] | None]:
+    """A state names its version among the fields, a step beside them."""
+    return {
+        record_id: fields and {name: value for name, value in fields.items() if name != "version"}
+        for record_id, fields in records.items()
+    }

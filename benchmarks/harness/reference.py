@@ -5,16 +5,18 @@ and for all others it is enough to compare bytes, which C does at gigabytes a se
 and a million a second fit one core.
 """
 
+from bisect import bisect_left
 from typing import Any
 
-from benchmarks.harness.deltas import Delta
+from benchmarks.harness.deltas import Content, Delta, digest_of
 
 
 class Reference:
     """Frames of deltas in order, each whole, and what is in them.
 
     Frame n has the bytes `stream[ends[n - 1]:ends[n]]` and holds the changes `changes_before[n]` up to
-    `changes_before[n + 1]` of `offsets` and `due_ns`; with it a client's position is `positions[n]`.
+    `changes_before[n + 1]` of `offsets`, `due_ns` and `contents`; with it a client's position is `positions[n]`.
+    No frame is conflated: the reference has every step.
     """
 
     def __init__(self) -> None:
@@ -25,10 +27,12 @@ class Reference:
         self.changes_before: list[int] = [0]
         self.offsets: list[int] = []
         self.due_ns: list[int] = []
+        self.contents: list[Content] = []
         self.records: dict[str, dict[str, Any]] = {}
         self.problems: list[str] = []
         self._frame_from: dict[int, int] = {}
         self._in_page = False
+        self._digests: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -47,6 +51,15 @@ class Reference:
         """Whether a frame is there and has exactly these bytes."""
         return frame < len(self.ends) and self.stream[self.begin(frame) : self.ends[frame]] == data
 
+    def digest_at(self, offset: int) -> int | None:
+        """The digest of the change with this offset; None if it is not here."""
+        index = bisect_left(self.offsets, offset)
+        if index == len(self.offsets) or self.offsets[index] != offset:
+            return None
+        if index not in self._digests:
+            self._digests[index] = digest_of(self.contents[index])
+        return self._digests[index]
+
     def extend(self, frame: bytes, delta: Delta) -> None:
         """Append a frame and its delta, which is that of the frame's payload; what is wrong with it is noted."""
         if (problem := delta.problem) is not None:
@@ -63,7 +76,8 @@ class Reference:
         self.offsets += delta.offsets
         self.due_ns += delta.due_ns
         self.changes_before.append(len(self.offsets))
-        for record_id, fields in delta.records:
+        self.contents += delta.contents
+        for record_id, fields in delta.contents:
             if fields is None:
                 self.records.pop(record_id, None)
             else:

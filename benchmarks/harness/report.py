@@ -163,7 +163,11 @@ def describe(outcome: Outcome) -> list[str]:
         f"  write     {outcome.write}",
         f"  {outcome.writes_per_second:,.0f} writes/s done, {outcome.deliveries_per_second:,.0f} deliveries/s, "
         f"{outcome.bytes_per_delivery:,.0f} bytes a delivery, {a_read:.1f} deliveries a read; "
-        "every delivery came, in order, once",
+        + (
+            "every change came, in order, once, or in the latest state of its record"
+            if outcome.conflated
+            else "every delivery came, in order, once"
+        ),
         f"  CPU {outcome.cpu_us_per_delivery:.1f} µs a delivery: {describe_usage(outcome)}",
         *_describe_hops(outcome),
         f"  load client {outcome.usage.load:.1f} s of CPU, timers {outcome.subscriber_effort.lag_p99_ms:.1f} ms late "

@@ -27,7 +27,7 @@ class Numbers:
             to_offset=number,
             offsets=(number,),
             due_ns=(due_of(record),),
-            records=((record_id, record),),
+            contents=((record_id, record),),
             more=False,
             conflated=False,
         )

@@ -38,7 +38,7 @@ def test_a_record_is_a_delta_whose_number_is_that_of_its_first_arrival(
     assert [delta.to_offset for delta in deltas if isinstance(delta, Delta)] == [1, 2, 1]
     first = deltas[0]
     assert isinstance(first, Delta)
-    assert (first.due_ns, first.records[0][0], first.problem) == ((7,), "lead-7", None)
+    assert (first.due_ns, first.contents[0][0], first.problem) == ((7,), "lead-7", None)
 
 
 def test_each_signs_in_in_its_own_way() -> None:

@@ -22,7 +22,9 @@ def frame(message: bytes) -> bytes:
     return Frame(Opcode.TEXT, message).serialize(mask=False)
 
 
-def change(offset: int, *, record: str | None = None, due_ms: int | None = None) -> bytes:
+def change(
+    offset: int, *, record: str | None = None, due_ms: int | None = None, name: str | None = None
+) -> bytes:
     due_ns = (offset if due_ms is None else due_ms) * MS
     return orjson.dumps(
         {
@@ -30,7 +32,7 @@ def change(offset: int, *, record: str | None = None, due_ms: int | None = None)
             "collection": "leads",
             "id": record or f"lead-{offset}",
             "operation": "insert",
-            "fields": {"name": f"n{offset}", "notes": mark_due(due_ns) + " x"},
+            "fields": {"name": name or f"n{offset}", "notes": mark_due(due_ns) + " x"},
         }
     )
 
@@ -254,3 +256,65 @@ def test_who_comes_back_with_a_position_goes_on_from_there_and_knows_what_it_is_
     after.receive(delta(2, 5), 0)
     assert after.position == 5
     assert after.verify([1, 2, 3, 4, 5]) == []
+
+
+def other_delta(from_offset: int, to_offset: int, *changes: bytes, **more: Any) -> bytes:
+    return frame(
+        downstream.delta(
+            topic="leads",
+            epoch="e",
+            from_offset=from_offset,
+            to_offset=to_offset,
+            changes=list(changes),
+            **more,
+        )
+    )
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["who has it right was first", "was second"])
+def test_it_notices_that_a_socket_is_told_something_else(first: bool) -> None:
+    reference = Reference()
+    clients = [Client(reference), Client(reference)]
+    right = clients[0 if first else 1]
+    for client in clients:
+        client.feed(delta(0, 2) if client is right else other_delta(0, 2, change(1), change(2, name="Leak")))
+    found = [problem for client in clients for problem in client.verify(2)]
+    assert found == ["change 2 said something else than at another socket"]
+
+
+def states(*last: tuple[str, int]) -> list[bytes]:
+    return [change(offset, record=record, due_ms=0) for record, offset in last]
+
+
+STEPS = [change(1, record="a", due_ms=0), change(2, record="b", due_ms=0), change(3, record="a", due_ms=0)]
+
+
+@pytest.mark.parametrize(
+    ("last", "complaint"),
+    [
+        pytest.param([("b", 2), ("a", 3)], None, id="the states are right"),
+        pytest.param([("a", 3)], "is not what its changes come to", id="a record is missing"),
+        pytest.param([("b", 2), ("a", 1)], "do not rise", id="states are out of order"),
+        pytest.param([("b", 2), ("a", 4)], "holds offset 4", id="a state is beyond its delta"),
+    ],
+)
+def test_states_in_place_of_steps_are_held_against_the_steps(
+    last: list[tuple[str, int]], complaint: str | None
+) -> None:
+    reference = Reference()
+    Client(reference).feed(other_delta(0, 3, *STEPS) + delta(3, 5))
+    slow = Client(reference)
+    slow.feed(other_delta(0, 3, *states(*last), conflated=True) + delta(3, 5))
+    assert slow.follower.position == 5
+    found = slow.verify(5)
+    assert found == [] if complaint is None else any(complaint in problem for problem in found)
+
+
+def test_after_a_conflated_delta_the_rest_has_to_come_all_the_same() -> None:
+    reference = Reference()
+    Client(reference).feed(other_delta(0, 3, *STEPS) + delta(3, 5))
+    slow = Client(reference)
+    slow.feed(other_delta(0, 3, *states(("b", 2), ("a", 3)), conflated=True))
+    assert slow.verify(5) == ["2 changes of 5 never came"]
+    slow.feed(delta(3, 5, [5]))
+    assert slow.verify(5) == ["expected offsets [4, 5] …, got [5] …"]
