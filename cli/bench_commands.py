@@ -161,11 +161,13 @@ def slow_readers(
     stuck: Annotated[int, typer.Option(min=1, help="How many of them never read.")] = 5,
     writes: Annotated[float, typer.Option(min=1, help="Writes a second.")] = 200,
     seconds: Seconds = 8,
-    repeats: Repeats = 2,
+    repeats: Repeats = 3,
 ) -> int:
     """What the others notice of subscribers that never read (P9)."""
     from benchmarks import slow_readers as benchmark
 
+    if stuck >= subscribers:
+        raise StartupError(f"expected fewer that never read than the {subscribers} subscribers, not {stuck}.")
     with open_stack(url) as stack:
         return benchmark.run(
             stack, subscribers=subscribers, stuck=stuck, writes=writes, seconds=seconds, repeats=repeats
@@ -226,13 +228,14 @@ def peers(
         list[str] | None,
         typer.Option(help="Which peers; may be given several times. Without it all but the slow one, parse."),
     ] = None,
+    slow: Annotated[bool, typer.Option("--slow", help="The slow one as well.")] = False,
     seconds: Seconds = 6,
 ) -> int:
     """Branchline beside Socket.IO, Nchan, Node ws, FastAPI and others, on the same work (P1)."""
     from benchmarks import versus as benchmark
     from benchmarks.peers.catalogue import ALL
 
-    keys = only or [key for key in ALL if key != "parse"]
+    keys = only or [key for key in ALL if slow or key != "parse"]
     if unknown := [key for key in keys if key not in ALL]:
         raise StartupError(f"expected peers among {', '.join(ALL)}, not {', '.join(unknown)}.")
     with open_stack(url) as stack:

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import httpx
 import typer
 
 from cli.home import Home, settings_with_home
+from core.lifecycle import StartupError
 
 if TYPE_CHECKING:
     from benchmarks.harness.stack import Stack
@@ -33,6 +35,7 @@ Url = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(min=1, help="How long to measure, after warming up.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often; the median counts.")]
+_ANSWER_SECONDS = 5.0
 
 
 @contextmanager
@@ -47,6 +50,7 @@ def open_stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
     settings = settings_with_home()
     settings.require("owner_database_url", "token_key")
     home = Home(settings.home)
+    _demand_api(url)
     yield Stack(
         api_url=url.rstrip("/"),
         gateway_url=settings.gateway_url or f"ws://{settings.host}:{settings.gateway_port}/ws",
@@ -55,6 +59,15 @@ def open_stack(url: str | None, *, gateways: int = 1) -> Iterator["Stack"]:
         home=home.path if home.environment() else None,
         up_pid=_up_pid(home.path),
     )
+
+
+def _demand_api(url: str) -> None:
+    """Raise StartupError if no API answers there."""
+    try:
+        httpx.get(f"{url.rstrip('/')}/healthz", timeout=_ANSWER_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StartupError(f"expected the API of a running system at {url}: {said}") from None
 
 
 def _up_pid(home: Path) -> int | None:

@@ -70,7 +70,9 @@ async def run_live(stack: Stack, work: Work) -> Outcome:
     try:
         outcome = await run_subject(Branchline(stack, owner), work)
         if not stack.lifted:
-            outcome.caveats.append("limits were not lifted")
+            outcome.caveats.append(
+                "whether limits held is not known: this benchmark did not start the system"
+            )
         return outcome
     finally:
         await owner.close()

@@ -262,6 +262,11 @@ def list_caveats(outcome: Outcome) -> list[str]:
     found = []
     if outcome.subscriber_effort.is_limit:
         found.append("the load client's subscribers are the limit: the system may do better")
+    lag_ms = outcome.subscriber_effort.lag_p99_ms
+    if lag_ms > outcome.delivery.percentile_ms(99) / 4:
+        found.append(
+            f"the load client itself was {lag_ms:.0f} ms late (p99): so much of a latency may be its own"
+        )
     if outcome.writer_effort.is_limit or outcome.lateness.percentile_ms(99) > 5:
         found.append(
             f"1 % of the writes left {outcome.lateness.percentile_ms(99):.1f} ms late or more: the load client or a "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.latencies import Histogram
+from core.lifecycle import StartupError
 
 TARGETS = tuple(f"P{number}" for number in range(1, 13))
 _LOG_LINE = re.compile(r"^Tag=(?P<tag>.*),[\d.]+,[\d.]+,[\d.]+,(?P<encoded>[^,]+)$")
@@ -50,11 +51,17 @@ def target_of(verdict: Mapping[str, Any]) -> str | None:
 
 
 def _read(path: Path) -> Result:
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+        name = content["name"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StartupError(
+            f"{path} is no result of a benchmark ({type(error).__name__}): take it out of the folder."
+        ) from None
     log = path.with_suffix(".hlog")
     histograms = {}
     for line in log.read_text().splitlines() if log.exists() else ():
         found = _LOG_LINE.match(line)
         if found:
             histograms[found["tag"].replace(";", ",")] = Histogram(found["encoded"])
-    return Result(content["name"], content, histograms)
+    return Result(name, content, histograms)

@@ -92,7 +92,23 @@ def test_a_storm_is_weathered_and_every_client_has_what_postgresql_has(results: 
 def test_more_gateways_are_compared_with_one(results: Path) -> None:
     assert gateways.run(numbers=[1, 2], subscribers=10, writes=10, seconds=1) == 0
     targets = [verdict["target"] for verdict in kept(results)["verdicts"]]
-    assert targets == ["P8, deliveries with two gateways", "P8, a write with 2 gateways"]
+    assert targets == [
+        "P8, deliveries with two gateways",
+        "P8, CPU a delivery with two gateways",
+        "P8, a write with 2 gateways",
+    ]
+
+
+def test_where_there_are_cores_enough_one_and_two_gateways_go_flat_out(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "CORES", 1)
+    assert gateways.run(numbers=[1, 2], subscribers=10, writes=10, seconds=1) == 0
+    content = kept(results)
+    assert {"1 gateway, flat out", "2 gateways, flat out"} < content["runs"].keys()
+    verdict = content["verdicts"][0]
+    assert verdict["met"] is not None
+    assert "flat out" in verdict["figures"]
 
 
 def test_flat_out_every_connection_waits_for_its_answer(bench_stack: Stack) -> None:

@@ -155,3 +155,18 @@ def test_axes_put_values_where_they_belong() -> None:
     percentiles = plots.percentiles()
     places = [percentiles.share(plots.percentile_place(point)) for point in (0, 90, 99, 99.9)]
     assert [round(place, 2) for place in places] == [0, 0.25, 0.5, 0.75]
+
+
+def test_memory_is_shown_of_gateways_and_peers_that_had_served_nothing_before(tmp_path: Path) -> None:
+    keep(tmp_path, "1", "fan_out", {"reused": LIVE})
+    keep(tmp_path, "2", "peers", {"peer": LIVE | {"subject": "Node ws"}})
+    keep(tmp_path, "3", "idle_memory", {"fresh": LIVE})
+    memory = render(read_results(tmp_path)).split("Memory of an idle connection")[1].split("<h2")[0]
+    assert [label in memory for label in ("reused", "peer", "fresh")] == [False, True, True]
+
+
+def test_what_is_no_result_is_named(tmp_path: Path) -> None:
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "1-other.json").write_text(content)
+        with pytest.raises(StartupError, match=r"1-other\.json is no result"):
+            read_results(tmp_path)
