@@ -1039,17 +1039,20 @@ DECLARE
   v_operations text[] := ARRAY(SELECT DISTINCT e ->> 'operation' FROM jsonb_array_elements(p_mutations) e);
   v_ids uuid[] := ARRAY(SELECT (e ->> 'id')::uuid FROM jsonb_array_elements(p_mutations) e);
   v_missing mutation_result[]; v_m record; v_row %1$s; v_dead tombstones; v_merge field_merge; v_result mutation_result;
-  v_revives boolean; v_has_graves boolean;
+  v_found bigint; v_revives boolean; v_has_graves boolean := false;
   v_wants_records boolean := p_mutations @? '$[*].want_record ? (@ == true)';
 BEGIN
-  -- All rows first and in one order, so that two batches cannot deadlock; then, for inserts, the graves. Whoever deletes or
-  -- revives one of these records at this moment is waited for.
+  -- All rows first and in one order, then the graves of the others, so that two batches cannot deadlock: what a batch writes
+  -- later is among what its first wave locks here. Whoever deletes or revives one of these records at this moment is waited for.
   PERFORM FROM %1$s t WHERE t.organization_id = v_organization AND t.id = ANY (v_ids) ORDER BY t.id FOR NO KEY UPDATE;
-
-  IF 'insert' = ANY (v_operations) THEN
+  GET DIAGNOSTICS v_found = ROW_COUNT;
+  IF v_found < cardinality(v_ids) THEN
     PERFORM FROM tombstones x WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = ANY (v_ids)
       ORDER BY x.record_id FOR UPDATE;
     v_has_graves := FOUND;
+  END IF;
+
+  IF 'insert' = ANY (v_operations) THEN
     RETURN QUERY
     WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'insert'),
     placed AS (
@@ -1512,11 +1515,27 @@ BEGIN
   RETURN v_orphans;
 END $$;
 
+-- Locks the records of a slice, and the graves of those that are none, in the order in which waves do: a slice that was undone
+-- has let them go, and its parts would take them in another order than a neighbour.
+CREATE FUNCTION lock_records(p_mutations jsonb) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE v_table regclass; v_collection text; v_ids uuid[];
+BEGIN
+  FOR v_table, v_collection, v_ids IN
+    SELECT t.table_oid, t.collection, array_agg((e ->> 'id')::uuid) FROM jsonb_array_elements(p_mutations) e
+    JOIN tracked_tables t ON t.collection = e ->> 'collection' GROUP BY t.table_oid, t.collection ORDER BY t.collection
+  LOOP
+    EXECUTE format('SELECT FROM %s t WHERE t.organization_id = current_organization() AND t.id = ANY ($1) ORDER BY t.id FOR NO KEY UPDATE', v_table) USING v_ids;
+    PERFORM FROM tombstones x WHERE x.organization_id = current_organization() AND x.collection = v_collection AND x.record_id = ANY (v_ids)
+      ORDER BY x.record_id FOR UPDATE;
+  END LOOP;
+END $$;
+
 -- A slice without those that refer to nothing, and then each of these: applied all the same, because it may be refused for
 -- another reason, which comes first.
 CREATE FUNCTION apply_apart(p_mutations jsonb, p_orphans integer[]) RETURNS mutation_result[] LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE v_rest jsonb; v_results mutation_result[]; v_mutation jsonb;
 BEGIN
+  IF cardinality(p_orphans) > 0 THEN PERFORM lock_records(p_mutations); END IF;
   SELECT jsonb_agg(e ORDER BY n) INTO v_rest FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS x(e, n)
     WHERE (e ->> 'ordinal')::integer <> ALL (p_orphans);
   v_results := CASE WHEN v_rest IS NULL THEN '{}' ELSE apply_slice(v_rest) END;
@@ -1552,6 +1571,7 @@ EXCEPTION WHEN OTHERS THEN
       RETURN apply_apart(p_mutations, v_orphans);
     END IF;
   END IF;
+  PERFORM lock_records(p_mutations);
   RETURN apply_slice(jsonb_path_query_array(p_mutations, '$[0 to $n]', jsonb_build_object('n', v_half - 1)))
       || apply_slice(jsonb_path_query_array(p_mutations, '$[$n to last]', jsonb_build_object('n', v_half)));
 END $$;

@@ -286,6 +286,57 @@ async def test_a_batch_after_one_with_a_reference_to_nothing_is_not_written_twic
     assert await inserted_by([*bad, *leads(1)], {}) == 2
 
 
+async def test_two_batches_of_the_same_deleted_records_wait_for_each_other_and_do_not_deadlock(
+    connect: Connect, tenant: Tenant
+) -> None:
+    """One updates what the other deletes once more, and the other way about; each twice, so that there are waves."""
+    a, b = await connect("branchline_api"), await connect("branchline_api")
+    leads = sorted(new_id() for _ in range(60))
+    await write(a, *(tenant.mutation("ana", "insert", "leads", each, fields={"name": "L"}) for each in leads))
+    await write(a, *(tenant.mutation("ana", "delete", "leads", each, clock=LATER) for each in leads))
+
+    def updates(some: list[str]) -> list[dict[str, object]]:
+        return [
+            tenant.mutation("ana", "update", "leads", each, fields={"phone": "1"}, clock=EARLIER)
+            for each in some
+        ]
+
+    def deletes(some: list[str]) -> list[dict[str, object]]:
+        return [tenant.mutation("ana", "delete", "leads", each, clock=EARLIER) for each in some]
+
+    low, high = leads[:30], leads[30:]
+    for _ in range(5):
+        one = [*updates(high), *deletes(low), *updates(low)]
+        other = [*updates(low), *deletes(high), *updates(high)]
+        results = await asyncio.gather(write(a, *one), write(b, *other))
+        assert {each["status"] for result in results for each in result} <= {"merged", "applied"}
+
+
+@pytest.mark.parametrize(
+    "bad", [{"score": 101}, {"client_id": "01a1fff9-d67e-70dd-801f-3c5040dfa20d"}], ids=["value", "reference"]
+)
+async def test_two_batches_with_something_bad_in_them_do_not_deadlock_over_the_same_records(
+    connect: Connect, tenant: Tenant, bad: dict[str, object]
+) -> None:
+    a, b = await connect("branchline_api"), await connect("branchline_api")
+    leads = sorted(new_id() for _ in range(60))
+    await write(a, *(tenant.mutation("ana", "insert", "leads", each, fields={"name": "L"}) for each in leads))
+    low, high = leads[:30], leads[30:]
+
+    def batch(some: list[str]) -> list[dict[str, object]]:
+        return [
+            tenant.mutation(
+                "ana", "update", "leads", each, fields=bad if number in (0, 40) else {"phone": f"{number}"}
+            )
+            for number, each in enumerate(some)
+        ]
+
+    for _ in range(5):
+        results = await asyncio.gather(write(a, *batch(low + high)), write(b, *batch(high + low)))
+        for result in results:
+            assert [each["ordinal"] for each in result if each["status"] == "rejected"] == [0, 40]
+
+
 async def test_mutations_of_one_record_in_one_batch_follow_each_other(
     owner: Connection, api: Connection, tenant: Tenant
 ) -> None:
