@@ -8,7 +8,7 @@ and a million a second fit one core.
 from bisect import bisect_left
 from typing import Any
 
-from benchmarks.harness.deltas import Content, Delta, digest_of
+from benchmarks.harness.deltas import Content, Delta, add_up, digest_of
 
 
 class Reference:
@@ -28,7 +28,6 @@ class Reference:
         self.offsets: list[int] = []
         self.due_ns: list[int] = []
         self.contents: list[Content] = []
-        self.records: dict[str, dict[str, Any]] = {}
         self.problems: list[str] = []
         self._frame_from: dict[int, int] = {}
         self._in_page = False
@@ -36,6 +35,12 @@ class Reference:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """What all changes add up to: the fields of each record that there is."""
+        added_up = add_up(self.contents)
+        return {record_id: fields for record_id, fields in added_up.items() if fields is not None}
 
     def begin(self, frame: int) -> int:
         """Where a frame begins in the stream."""
@@ -77,11 +82,6 @@ class Reference:
         self.due_ns += delta.due_ns
         self.changes_before.append(len(self.offsets))
         self.contents += delta.contents
-        for record_id, fields in delta.contents:
-            if fields is None:
-                self.records.pop(record_id, None)
-            else:
-                self.records.setdefault(record_id, {}).update(fields)
         self._in_page = delta.more
         if not delta.more:
             # While pages come, the position is still that before them.

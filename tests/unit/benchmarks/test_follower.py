@@ -39,13 +39,17 @@ def change(
 
 def delta(from_offset: int, to_offset: int, offsets: Sequence[int] | None = None, **more: Any) -> bytes:
     offsets = range(from_offset + 1, to_offset + 1) if offsets is None else offsets
+    return delta_of(from_offset, to_offset, *map(change, offsets), **more)
+
+
+def delta_of(from_offset: int, to_offset: int, *changes: bytes, **more: Any) -> bytes:
     return frame(
         downstream.delta(
             topic="leads",
             epoch="e",
             from_offset=from_offset,
             to_offset=to_offset,
-            changes=[change(offset) for offset in offsets],
+            changes=list(changes),
             **more,
         )
     )
@@ -258,26 +262,13 @@ def test_who_comes_back_with_a_position_goes_on_from_there_and_knows_what_it_is_
     assert after.verify([1, 2, 3, 4, 5]) == []
 
 
-def other_delta(from_offset: int, to_offset: int, *changes: bytes, **more: Any) -> bytes:
-    return frame(
-        downstream.delta(
-            topic="leads",
-            epoch="e",
-            from_offset=from_offset,
-            to_offset=to_offset,
-            changes=list(changes),
-            **more,
-        )
-    )
-
-
 @pytest.mark.parametrize("first", [True, False], ids=["who has it right was first", "was second"])
 def test_it_notices_that_a_socket_is_told_something_else(first: bool) -> None:
     reference = Reference()
     clients = [Client(reference), Client(reference)]
     right = clients[0 if first else 1]
     for client in clients:
-        client.feed(delta(0, 2) if client is right else other_delta(0, 2, change(1), change(2, name="Leak")))
+        client.feed(delta(0, 2) if client is right else delta_of(0, 2, change(1), change(2, name="Leak")))
     found = [problem for client in clients for problem in client.verify(2)]
     assert found == ["change 2 said something else than at another socket"]
 
@@ -302,9 +293,9 @@ def test_states_in_place_of_steps_are_held_against_the_steps(
     last: list[tuple[str, int]], complaint: str | None
 ) -> None:
     reference = Reference()
-    Client(reference).feed(other_delta(0, 3, *STEPS) + delta(3, 5))
+    Client(reference).feed(delta_of(0, 3, *STEPS) + delta(3, 5))
     slow = Client(reference)
-    slow.feed(other_delta(0, 3, *states(*last), conflated=True) + delta(3, 5))
+    slow.feed(delta_of(0, 3, *states(*last), conflated=True) + delta(3, 5))
     assert slow.follower.position == 5
     found = slow.verify(5)
     assert found == [] if complaint is None else any(complaint in problem for problem in found)
@@ -312,9 +303,9 @@ def test_states_in_place_of_steps_are_held_against_the_steps(
 
 def test_after_a_conflated_delta_the_rest_has_to_come_all_the_same() -> None:
     reference = Reference()
-    Client(reference).feed(other_delta(0, 3, *STEPS) + delta(3, 5))
+    Client(reference).feed(delta_of(0, 3, *STEPS) + delta(3, 5))
     slow = Client(reference)
-    slow.feed(other_delta(0, 3, *states(("b", 2), ("a", 3)), conflated=True))
+    slow.feed(delta_of(0, 3, *states(("b", 2), ("a", 3)), conflated=True))
     assert slow.verify(5) == ["2 changes of 5 never came"]
     slow.feed(delta(3, 5, [5]))
     assert slow.verify(5) == ["expected offsets [4, 5] …, got [5] …"]
