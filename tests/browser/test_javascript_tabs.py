@@ -138,8 +138,32 @@ async def test_who_is_there_is_seen_in_every_tab_and_ones_own_tabs_are_nobody_el
         await page.evaluate("until(() => !people.others.some(({ state }) => state?.mood === 'calm'))")
 
 
+IS_GONE = "until(async () => client.state === 'idle' && !(await indexedDB.databases()).length)"
+
+
 async def test_signing_out_in_one_tab_signs_out_all(open_page: OpenPage, stack: Stack) -> None:
     pages = await open_tabs(open_page, stack, BEN, 2)
     await pages[0].evaluate("client.signOut()")
-    await pages[1].evaluate("until(() => client.state === 'idle')")
-    assert await pages[1].evaluate("indexedDB.databases()") == []
+    for page in pages:
+        await page.evaluate(IS_GONE)
+
+
+async def test_a_tab_that_hears_late_of_a_sign_out_leaves_no_database_that_it_made_again(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    pages = await open_tabs(open_page, stack, BEN, 2)
+    await pages[0].evaluate(
+        """() => {
+          const post = BroadcastChannel.prototype.postMessage;
+          BroadcastChannel.prototype.postMessage = function (message) {
+            if (message.type !== "signed_out") return post.call(this, message);
+            window.tell = () => post.call(new BroadcastChannel(this.name), message);
+          };
+        }"""
+    )
+    await pages[0].evaluate("client.signOut()")
+    await pages[1].evaluate(INSERT, {"name": "Typed too late"})
+    assert len(await pages[1].evaluate("indexedDB.databases()")) == 1
+    await pages[0].evaluate("tell()")
+    for page in pages:
+        await page.evaluate(IS_GONE)

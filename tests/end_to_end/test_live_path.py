@@ -4,6 +4,8 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -131,9 +133,7 @@ async def test_a_table_that_is_tracked_on_the_running_system_is_a_collection_wit
         while "/api/vehicles" not in http.get("/openapi.json").json()["paths"]:
             assert time.monotonic() < deadline
         created = http.post("/api/vehicles", json={"plate": "B 1"}).json()
-        while not await _subscribes(system, "vehicles?plate=B%201"):
-            assert time.monotonic() < deadline
-        async with open_mirror(system.gateway_url, system.token(CARLA), "vehicles?plate=B%201") as carla:
+        async with _subscribed(system, "vehicles?plate=B%201", deadline) as carla:
             assert carla.records[created["id"]] == created
             http.delete(f"/api/vehicles/{created['id']}")
             await carla.until(lambda m: created["id"] not in m.records)
@@ -147,13 +147,17 @@ async def test_a_table_that_is_tracked_on_the_running_system_is_a_collection_wit
         assert patched.json().get("colour") == "red", patched.text
 
 
-async def _subscribes(system: Stack, topic: str) -> bool:
-    """Whether the gateway knows the topic's collection by now."""
-    try:
-        async with open_mirror(system.gateway_url, system.token(CARLA), topic):
-            return True
-    except RefusedError:
-        return False
+@asynccontextmanager
+async def _subscribed(system: Stack, topic: str, deadline: float) -> AsyncIterator[Mirror]:
+    """Subscribe as soon as the gateway that answers knows the collection: two share the port, each looks by itself."""
+    async with AsyncExitStack() as stack:
+        mirror = None
+        while mirror is None:
+            assert time.monotonic() < deadline
+            with suppress(RefusedError):
+                opening = open_mirror(system.gateway_url, system.token(CARLA), topic)
+                mirror = await stack.enter_async_context(opening)
+        yield mirror
 
 
 class Storm:

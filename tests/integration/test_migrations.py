@@ -7,6 +7,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -112,7 +113,7 @@ async def test_a_database_of_somebody_else_is_left_alone(empty: str) -> None:
 async def test_somebody_who_owns_nothing_is_told_to_give_the_owner_s_url(
     servers: Servers, empty: str
 ) -> None:
-    name = empty.rpartition("/")[2]
+    name = urlsplit(empty).path[1:]
     login = embedded_postgres.database_url(servers.port, APPLICATION, servers.application_password, name)
     with pytest.raises(StartupError, match=r"may not do this .*: give the URL of the tables' owner"):
         await migrate(login, progress=lambda line: None)

@@ -290,6 +290,8 @@ export class Offline {
     // Before anything asks for it again.
     await (await this.#opened)?.close();
     await this.close();
+    // The browser may have closed the database here before the word came, and this tab have made it again.
+    if (this.#name) await deleteDB(this.#name);
   }
 
   /** Does for another tab what that needs the connection for. @param {any} message @param {string} tab */
