@@ -8,7 +8,7 @@ import { call } from "./session.js";
 import { Terminal } from "./terminal.js";
 
 const SHOWN_FIRST = { left: "ben@demo.test", right: "carla@demo.test" };
-const REMEMBERED = "branchline.demo.colleagues";
+const REMEMBERED = { colleagues: "branchline.demo.colleagues", branches: "branchline.demo.branches" };
 
 new MailLinks(document.getElementById("link")); // first: a token does not stay in the address
 
@@ -40,15 +40,20 @@ async function learnHome() {
   if (home) terminal.home = home;
 }
 
-/** The branches' names, by the first person's login. */
+/** The branches' names, by the first person's login; without a network those of the last time. */
 async function learnBranches() {
+  const take = (items) => {
+    page.branches.clear();
+    for (const branch of items) page.branches.set(branch.id, branch);
+    for (const pane of panes) pane.branchesKnown();
+  };
   for (;;) {
     try {
       const { items } = await panes[0].session.request("GET", "api/branches");
-      for (const branch of items) page.branches.set(branch.id, branch);
-      for (const pane of panes) pane.branchesKnown();
-      return;
+      take(items);
+      return remember("branches", JSON.stringify(items));
     } catch {
+      if (page.branches.size === 0) take(JSON.parse(remembered("branches") ?? "[]"));
       await new Promise((resolve) => setTimeout(resolve, 1_000)); // the panes say what is wrong
     }
   }
@@ -65,7 +70,7 @@ function setUpColleagues() {
       note.textContent = reason;
     },
   });
-  const asked = new URLSearchParams(location.search).get("colleagues") ?? remembered();
+  const asked = new URLSearchParams(location.search).get("colleagues") ?? remembered("colleagues");
   toggle.checked = asked ? asked === "on" : !matchMedia("(prefers-reduced-motion: reduce)").matches;
   const apply = () => {
     note.textContent = "";
@@ -73,7 +78,7 @@ function setUpColleagues() {
     else colleagues.stop();
   };
   toggle.addEventListener("change", () => {
-    remember(toggle.checked ? "on" : "off");
+    remember("colleagues", toggle.checked ? "on" : "off");
     apply();
   });
   apply();
@@ -81,17 +86,17 @@ function setUpColleagues() {
 
 // Where site data is blocked, merely asking for `localStorage` throws: then nothing is remembered.
 
-function remembered() {
+function remembered(what) {
   try {
-    return localStorage.getItem(REMEMBERED);
+    return localStorage.getItem(REMEMBERED[what]);
   } catch {
     return null;
   }
 }
 
-function remember(choice) {
+function remember(what, text) {
   try {
-    localStorage.setItem(REMEMBERED, choice);
+    localStorage.setItem(REMEMBERED[what], text);
   } catch {
     // As if it had not been asked for.
   }

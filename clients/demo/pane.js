@@ -126,14 +126,9 @@ export class Pane {
 
   #stateChanged(state, reason) {
     if (state in SPOKEN && !this.client.isPaused) this.#news.say(SPOKEN[state]);
-    if (state === "live" || state === "polling") {
-      this.#markRights();
-      this.#record.connected();
-    }
-    if (state === "stopped") {
-      this.#markRights();
-      this.say(`${SPOKEN.stopped}: ${reason}.`);
-    }
+    this.#markRights();
+    if (state === "live" || state === "polling") this.#record.connected();
+    if (state === "stopped") this.say(`${SPOKEN.stopped}: ${reason}.`);
     this.#touch();
   }
 

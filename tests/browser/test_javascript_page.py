@@ -1,6 +1,7 @@
 """The JavaScript client as a new user meets it: the README's page, and a page that opens without a network."""
 
 import re
+import secrets
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -62,6 +63,18 @@ async def test_the_demo_opens_without_a_network_with_what_it_showed(
     await expect(page.locator(".row", has_text=name).first).to_be_visible()
     asked = "fetch('/api/client-config').then(() => 'answered', () => 'no answer')"
     assert await page.evaluate(asked) == "no answer"
+    # What is typed there and then is kept, and sent once there is a network.
+    await page.locator(".new").click()
+    typed = f"Typed without a network {secrets.token_hex(4)}"
+    await page.locator(".create input[name=name]").fill(typed)
+    await page.locator(".create input[name=name]").press("Enter")
+    await expect(page.locator(".row", has_text=typed)).to_contain_text("Saved on this device")
+    await page.reload()
+    await expect(page.locator(".row", has_text=typed)).to_contain_text("Saved on this device")
+    await page.context.set_offline(False)
+    await expect(page.locator(".pill-text")).to_have_text(re.compile("^Live"))
+    await expect(page.locator(".row", has_text=typed)).not_to_contain_text("Saved on this device")
+    assert stack.psql(f"SELECT count(*) FROM leads WHERE name = '{typed}'").strip() == "1"
 
 
 async def test_a_page_that_was_kept_is_the_newest_where_there_is_a_network(

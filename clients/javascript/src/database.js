@@ -87,7 +87,8 @@ export class Database {
     const all = async (store) => Promise.all((await db.getAll(store)).map((row) => seal.open(row)));
     const [queue = [], inbox = [], losses = []] = await Promise.all(["queue", "inbox", "losses"].map(all));
     queue.sort((a, b) => a.sequence - b.sequence || (a.mutation.mutation_id < b.mutation.mutation_id ? -1 : 1));
-    return { queue, inbox, losses, clock: (await db.get("meta", "clock")) ?? null, principal: null };
+    const [clock = null, principal = null] = await Promise.all(["clock", "principal"].map((key) => db.get("meta", key)));
+    return { queue, inbox, losses, clock, principal };
   }
 
   /**
@@ -245,7 +246,7 @@ export class Database {
 }
 
 /** What changes are on the disk. @param {Changes} changes @returns {Row[]} */
-function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [], losses_gone = [], clock }) {
+function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [], losses_gone = [], clock, principal }) {
   /** @param {string} store @param {string[]} ids */
   const deleted = (store, ids) => ids.map((id) => ({ store, id, collection: "", value: null }));
   return [
@@ -256,5 +257,6 @@ function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [],
     ...inbox.map((value) => ({ store: "inbox", id: value.id, collection: value.mutation.collection, value })),
     ...losses.map((value) => ({ store: "losses", id: value.id, collection: value.collection, value })),
     ...(clock ? [{ store: "meta", id: "clock", collection: "", value: clock }] : []),
+    ...(principal ? [{ store: "meta", id: "principal", collection: "", value: principal }] : []),
   ];
 }

@@ -45,7 +45,6 @@ export class Offline {
         },
       );
     },
-    bind: async () => {},
   };
   /** What a person has typed and not yet written. */
   drafts = new Drafts(() => this.#opened);
@@ -194,7 +193,11 @@ export class Offline {
       const { sensitive = [], max_records: maxRecords = 50_000 } = this.#options;
       const lost = () => (this.isDurable = false);
       const database = new Database(this.#name, { sensitive, maxRecords, lost, reopened: () => this.#reopened() });
-      await session.writer.load(() => database.load());
+      await session.writer.load(async () => {
+        const kept = await database.load();
+        session.recall(kept.principal);
+        return kept;
+      });
       this.isDurable = true;
       this.#open(database);
       void database.forgetUnused(Date.now());

@@ -145,6 +145,13 @@ export class Session {
     return true;
   }
 
+  /** Takes who this person was at the last connection, until the server says it anew: what they may write is offered without a network too. @param {Principal | null} principal */
+  recall(principal) {
+    if (this.principal || !principal) return;
+    this.principal = principal;
+    this.setState(this.state, this.reason);
+  }
+
   connected() {
     this.subscriptions.connected();
     void this.fetchLosses();
@@ -381,6 +388,8 @@ export class Session {
       this.bound = mine;
       this.offline?.signedIn(mine);
     }
+    // What cannot be kept is asked of the server again; the queue says when this device keeps nothing.
+    void this.offline?.store.keep({ principal }).catch(() => {});
     return true;
   }
 

@@ -143,6 +143,7 @@ export type Changes = {
   losses?: Loss[];
   losses_gone?: string[];
   clock?: ClockState;
+  principal?: Principal;
   /** The answers behind it, for whoever waits for them. */
   results?: Result[];
 };
@@ -154,8 +155,8 @@ export type Kept = {
   inbox: InboxEntry[];
   losses: Loss[];
   clock: ClockState | null;
-  /** `<user id> <organisation id>` */
-  principal: string | null;
+  /** As the server gave it last. */
+  principal: Principal | null;
 };
 
 /** The durable side of a client. When `keep` is done, what it was given survives a crash. */
@@ -163,7 +164,6 @@ export type Store = {
   readonly is_durable: boolean;
   load(): Promise<Kept>;
   keep(changes: Changes): Promise<void>;
-  bind(principal: string): Promise<void>;
 };
 
 export type CachedTopic = { position: Position; records: Record_[] };
