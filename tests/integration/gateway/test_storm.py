@@ -97,6 +97,23 @@ async def test_a_short_range_is_read_at_once_wherever_it_begins(
         assert metrics.log_reads == 1
 
 
+async def test_what_was_read_of_an_epoch_is_not_given_for_the_next(
+    database: Database, api: Connection, owner: Connection, tenant: Tenant
+) -> None:
+    """As after a backup was put back: the same offsets, other changes."""
+    await _write_leads(api, tenant, 3)
+    async with pool_of(database) as pool:
+        reader = LogReader(pool, Metrics())
+        epoch, head = await reader.fetch_head(tenant.id)
+        before = await reader.fetch_chunk(tenant.id, epoch, 0)
+        await owner.execute("DELETE FROM commits WHERE first_offset + size - 1 = $1", head)
+        renewed = await owner.fetchval("SELECT renew_epoch('test')")
+        after = await reader.fetch_chunk(tenant.id, renewed, 0)
+        assert before is not None
+        assert after is not None
+        assert after.last < before.last == head
+
+
 async def test_clients_that_come_anew_share_the_pages_of_a_snapshot(
     servers: Servers, database: Database, api: Connection, tenant: Tenant
 ) -> None:
