@@ -43,7 +43,7 @@ def run(commit: str, *, pairs: int, subscribers: int, seconds: float) -> int:
             for label, tree in (("before", Path(folder)), ("now", ROOT)):
                 runs = _fan_out(tree, subscribers, seconds)
                 for name, (rate, figure) in _FIGURES.items():
-                    outcome = runs.get(f"{subscribers} x {rate}")
+                    outcome = next((run for run in runs if run["work"]["writes_per_second"] == rate), None)
                     if outcome is None or outcome["invalid"]:
                         report.say(f"pair {number}, {label}: {name}: no valid run")
                         continue
@@ -69,8 +69,8 @@ def _extract(commit: str, folder: Path) -> None:
         files.extractall(folder, filter="data")
 
 
-def _fan_out(tree: Path, subscribers: int, seconds: float) -> dict[str, Any]:
-    """The runs of one `fan_out` of a source, by their names."""
+def _fan_out(tree: Path, subscribers: int, seconds: float) -> list[dict[str, Any]]:
+    """The runs of one `fan_out` of a source, which may have called them otherwise."""
     results = tree / "benchmarks" / "results"
     before = set(results.glob("*-fan_out.json"))
     command = [sys.executable, "-m", "cli.main", "bench", "fan_out", "--subscribers", str(subscribers)]
@@ -85,8 +85,7 @@ def _fan_out(tree: Path, subscribers: int, seconds: float) -> dict[str, Any]:
             f"`fan_out` of {tree} left no result: {(finished.stdout + finished.stderr)[-1000:]}"
         )
     content: dict[str, Any] = json.loads(new[-1].read_text())
-    runs: dict[str, Any] = content["runs"]
-    return runs
+    return list(content["runs"].values())
 
 
 def _judge(report: Report, name: str, commit: str, by_label: dict[str, list[float]]) -> None:

@@ -23,8 +23,8 @@ async def _run(stack: Stack, subscribers: int, writes: list[float], seconds: flo
     report = Report("fan_out")
     await report.introduce(stack)
     for rate in writes:
-        outcome = await run_live(stack, Work(subscribers, rate, seconds))
-        report.add(f"{subscribers} x {rate:g}", outcome)
+        outcome = await run_live(stack, work := Work(subscribers, rate, seconds))
+        report.add(work.label, outcome)
         if subscribers == SUBSCRIBERS:
             _judge(report, outcome)
     return report.finish()

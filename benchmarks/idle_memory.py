@@ -36,7 +36,7 @@ async def _run(stack: Stack, sockets: int, seconds: float) -> int:
     report = Report("idle_memory")
     await report.introduce(stack)
     outcome = await run_live(stack, Work(sockets, 1, seconds))
-    report.add(f"{sockets} sockets", outcome)
+    report.add(f"{sockets:,} sockets", outcome)
     each = outcome.gateway_bytes_per_socket
     report.say(
         f"  subscribed in {outcome.joined.seconds:.1f} s; the gateway grew by {each:,.0f} bytes a socket"

@@ -10,7 +10,8 @@ from core.lifecycle import StartupError
 
 OURS = "Branchline"
 _HEAD = (
-    "| work | system | delivered, p50 / p99 ms | deliveries/s | CPU a delivery | bytes | p99, CPU: Branchline is |",
+    "| work | system | delivered, p50 / p99 (lowest–highest) ms | deliveries/s | CPU a delivery | bytes "
+    "| p99, CPU: Branchline is |",
     "|---|---|---|---|---|---|---|",
 )
 
@@ -50,7 +51,9 @@ def _figures(runs: Sequence[Mapping[str, Mapping[str, Any]]], label: str) -> dic
         return None
     return {
         "p50": median([run["delivery_ms"]["p50"] for run in valid]),
-        "p99": median([run["delivery_ms"]["p99"] for run in valid]),
+        "p99": median(p99 := [run["delivery_ms"]["p99"] for run in valid]),
+        "p99_low": min(p99),
+        "p99_high": max(p99),
         **{
             name: median([run[name] for run in valid])
             for name in ("deliveries_per_second", "cpu_us_per_delivery", "bytes_per_delivery")
@@ -67,7 +70,9 @@ def _line(
     if ours is not None and system != OURS:
         p99, cpu = (ours[name] / max(figures[name], 0.001) for name in ("p99", "cpu_us_per_delivery"))
         ratio = f"{p99:.2f}, {cpu:.2f} times"
-    latency = f"{figures['p50']:.1f} / {figures['p99']:.1f}"
+    latency = (
+        f"{figures['p50']:.1f} / {figures['p99']:.1f} ({figures['p99_low']:.1f}–{figures['p99_high']:.1f})"
+    )
     return (
         f"| {work} | {system} | {latency} | {figures['deliveries_per_second']:,.0f} | "
         f"{figures['cpu_us_per_delivery']:.1f} µs | {figures['bytes_per_delivery']:,.0f} | {ratio} |"

@@ -1,7 +1,7 @@
 """PURE but for the files that it writes: latencies, counted cheaply and kept as HDR histograms in microseconds."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,11 @@ class Histogram:
     def percentile_ms(self, percentile: float) -> float:
         """The latency that this share of all stays below."""
         return float(self._hdr.get_value_at_percentile(percentile)) / 1000
+
+    def percentiles_ms(self, percentiles: Sequence[float]) -> dict[float, float]:
+        """Several at once, by percentile, in one pass."""
+        found = self._hdr.get_percentile_to_value_dict(percentiles)
+        return {percentile: value / 1000 for percentile, value in found.items()}
 
     @property
     def max_ms(self) -> float:

@@ -1,5 +1,6 @@
 """PURE. One page of HTML about results, with nothing to fetch: verdicts, plots, figures, and what they came from."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ table { border-collapse: collapse; width: 100%; font-size: 13.5px } td, th { bor
   td.number { text-align: right; white-space: nowrap }
 svg { width: 100%; height: auto; font: 11px system-ui, sans-serif } svg text { fill: currentColor }
 .grid { stroke: var(--line) } .met { color: #2c8a3d } .missed { color: #d03a2b } .not { color: var(--quiet) }
+nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: 13.5px }
 .key { margin-right: 1rem; font-size: 13px; white-space: nowrap } .key i { display: inline-block; width: .8em;
   height: .8em; margin-right: .35em; border-radius: 2px } code { font-size: 13px } details { margin: .5rem 0 }
 """
@@ -28,18 +30,23 @@ _PLACES = [50.0 * step / 25 for step in range(25)] + [
 
 def render(results: Sequence[Result], earlier: Sequence[Result] = ()) -> str:
     """The page of these results; compared with earlier ones of the same benchmarks where there are any."""
+    sections = {
+        "Verdicts": _verdicts(results),
+        "Compared with the earlier run": _comparison(results, earlier) if earlier else "",
+        "Throughput against latency": _throughput(results),
+        "CPU a delivery": _cpu(results),
+        "From the commit to each hop": _hops(results),
+        "Memory of an idle connection": _memory(results),
+        "How latencies are spread": _spread(results),
+        "All figures": _figures(results),
+        "What to know about them": _notes(results),
+        "Machine, durability and commands": _origin(results),
+    }
+    shown = {title: content for title, content in sections.items() if content}
     parts = [
         _head(results),
-        _section("Verdicts", _verdicts(results)),
-        _section("How latencies are spread", _spread(results)),
-        _section("Throughput against latency", _throughput(results)),
-        _section("CPU a delivery", _cpu(results)),
-        _section("From the commit to each hop", _hops(results)),
-        _section("Memory of an idle connection", _memory(results)),
-        _section("Compared with the earlier run", _comparison(results, earlier) if earlier else ""),
-        _section("All figures", _figures(results)),
-        _section("What to know about them", _notes(results)),
-        _section("Machine, durability and commands", _origin(results)),
+        _contents(shown),
+        *(_section(title, content) for title, content in shown.items()),
     ]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Branchline: benchmarks</title>'
@@ -51,11 +58,22 @@ def render(results: Sequence[Result], earlier: Sequence[Result] = ()) -> str:
 def _head(results: Sequence[Result]) -> str:
     machine = results[0].content["machine"] if results else {}
     about = f"{machine.get('at', '')} · source {machine.get('commit', '')} · {len(results)} benchmarks"
-    return f'<h1>Branchline: benchmarks</h1><p class="quiet">{escape(about)}</p>'
+    met = Counter(verdict["met"] for result in results for verdict in result.verdicts)
+    counts = f"{met[True]} met · {met[False]} missed · {met[None]} not measurable on this machine"
+    return f'<h1>Branchline: benchmarks</h1><p class="quiet">{escape(about)}<br/>{counts}</p>'
+
+
+def _contents(titles: Iterable[str]) -> str:
+    links = "".join(f'<li><a href="#{_anchor(title)}">{escape(title)}</a></li>' for title in titles)
+    return f"<nav><ul>{links}</ul></nav>"
 
 
 def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+    return f'<section><h2 id="{_anchor(title)}">{escape(title)}</h2>{content}</section>'
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-").replace(",", "")
 
 
 def _verdicts(results: Sequence[Result]) -> str:
@@ -132,18 +150,17 @@ def _spread(results: Sequence[Result]) -> str:
 
 
 def _curve(histogram: Histogram) -> list[tuple[float, float]]:
-    return [
-        (plots.percentile_place(place), max(histogram.percentile_ms(place), 0.01))
-        for place in _PLACES
-        if plots.percentile_place(place) <= histogram.count * 1.01
-    ]
+    places = [place for place in _PLACES if plots.percentile_place(place) <= histogram.count * 1.01]
+    values = histogram.percentiles_ms(places)
+    return [(plots.percentile_place(place), max(values[place], 0.01)) for place in places]
 
 
 def _throughput(results: Sequence[Result]) -> str:
     marks: dict[str, list[tuple[float, float, str]]] = {}
     for run in _live_runs(results).values():
         work = run["work"]
-        label = f"{work['subscribers']:,} × {work['writes_per_second'] or 'flat out'}"
+        rate = work["writes_per_second"]
+        label = f"{work['subscribers']:,} × {f'{rate:g}' if rate else 'flat out'}"
         point = (run["deliveries_per_second"], run["delivery_ms"]["p99"], label)
         marks.setdefault(run["subject"], []).append(point)
     every = [mark for group in marks.values() for mark in group]
@@ -192,10 +209,16 @@ def _memory(results: Sequence[Result]) -> str:
     return plots.bars(rows, "KB") if rows else ""
 
 
-_FIGURES = (
-    "deliveries_per_second", "writes_per_second", "mutations_per_second", "cpu_us_per_delivery",
-    "cpu_us_per_mutation", "cpu_us_per_write", "bytes_per_delivery", "gateway_bytes_per_socket",
-)  # fmt: skip
+_FIGURES = {
+    "deliveries_per_second": "deliveries/s",
+    "writes_per_second": "writes/s",
+    "mutations_per_second": "mutations/s",
+    "cpu_us_per_delivery": "CPU a delivery, µs",
+    "cpu_us_per_mutation": "CPU a mutation, µs",
+    "cpu_us_per_write": "CPU a write, µs",
+    "bytes_per_delivery": "bytes a delivery",
+    "gateway_bytes_per_socket": "gateway, bytes a socket",
+}
 _LATENCIES = ("delivery_ms", "write_ms", "push_ms", "answer_ms")
 
 
@@ -206,8 +229,11 @@ def _numbers_of(run: Mapping[str, Any]) -> dict[str, float]:
         if run.get(name, {}).get("count"):
             for point in ("p50", "p99"):
                 numbers[f"{name.removesuffix('_ms')} {point}, ms"] = run[name][point]
-    rest = {name: run[name] for name in _FIGURES if name in run} | run.get("figures", {})
-    return numbers | {name.replace("_", " "): value for name, value in rest.items()}
+    return (
+        numbers
+        | {words: run[name] for name, words in _FIGURES.items() if name in run}
+        | {name.replace("_", " "): value for name, value in run.get("figures", {}).items()}
+    )
 
 
 def _figures(results: Sequence[Result]) -> str:
@@ -220,8 +246,10 @@ def _figures(results: Sequence[Result]) -> str:
                 continue
             numbers = _numbers_of(run)
             shown = " · ".join(f"{escape(name)} <b>{_format(value)}</b>" for name, value in numbers.items())
-            rows.append(_row(escape(label), shown))
-        parts.append(f"<h3>{escape(result.name)}</h3>" + _table(("run", "figures"), rows))
+            if shown:
+                rows.append(_row(escape(label), shown))
+        if rows:
+            parts.append(f"<h3>{escape(result.name)}</h3>" + _table(("run", "figures"), rows))
     return "".join(parts)
 
 

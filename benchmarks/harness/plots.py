@@ -1,7 +1,7 @@
 """PURE. Plots as SVG, to stand inside a page: lines, points and stacked bars, on linear or logarithmic axes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +11,8 @@ COLOURS = (
     "#4269d0", "#ff725c", "#3ca951", "#efb118", "#a463f2", "#6cc5b0", "#9c6b4e", "#ff8ab7", "#97bbf5", "#9498a0",
 )  # fmt: skip
 _BAR, _GAP, _NAMES = 16, 9, 250
+_LETTER = 6.2
+"""The width of a letter, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,15 @@ class Axis:
 
 
 def logarithmic(title: str, values: Sequence[float]) -> Axis:
-    """An axis of whole decades around these values, those that are not above 0 left out."""
+    """An axis around these values, those that are not above 0 left out, with ticks at 1, 2 and 5 of each decade."""
     positive = [value for value in values if value > 0] or [1.0]
-    first, last = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
-    last = max(last, first + 1)
-    ticks = tuple((10.0**exponent, short_number(10.0**exponent)) for exponent in range(first, last + 1))
-    return Axis(title, 10.0**first, 10.0**last, ticks, is_logarithmic=True)
+    low, high = min(positive), max(positive)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    steps = [digit * 10.0**exponent for exponent in decades for digit in (1, 2, 5)]
+    first = max(number for number, step in enumerate(steps) if step <= low)
+    last = next(number for number, step in enumerate(steps) if number > first and step >= high)
+    ticks = tuple((step, short_number(step)) for step in steps[first : last + 1])
+    return Axis(title, steps[first], steps[last], ticks, is_logarithmic=True)
 
 
 def percentiles(title: str = "percentile") -> Axis:
@@ -50,6 +55,23 @@ def percentiles(title: str = "percentile") -> Axis:
 def percentile_place(percentile: float) -> float:
     """Where a percentile is on the axis of `percentiles`."""
     return 1 / (1 - percentile / 100)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def fits(self, others: Iterable["_Box"]) -> bool:
+        """Whether it lies within the plot, and over none of the others."""
+        return self.left >= _LEFT and self.left + self.width <= WIDTH and not any(map(self._overlaps, others))
+
+    def _overlaps(self, other: "_Box") -> bool:
+        beside = self.left >= other.left + other.width or other.left >= self.left + self.width
+        above = self.top >= other.top + other.height or other.top >= self.top + self.height
+        return not (beside or above)
 
 
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], x: Axis, y: Axis) -> str:
@@ -69,18 +91,30 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], x: Axis, y: Axis)
 
 
 def points(series: Mapping[str, Sequence[tuple[float, float, str]]], x: Axis, y: Axis) -> str:
-    """Points for each name; the third of a point is what it is called when pointed at, and beside it."""
+    """Points for each name; the third of a point is what it is called when pointed at, and beside it.
+
+    One that stands in another's way is not written: it is named when pointed at.
+    """
     drawn = [_frame(x, y)]
+    boxes = [_Box(_x(x, a) - 5, _y(y, b) - 5, 10, 10) for marks in series.values() for a, b, _ in marks]
     for number, (name, marks) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         for a, b, label in marks:
             at_x, at_y = _x(x, a), _y(y, b)
-            anchor, shift = ("end", -8) if at_x > WIDTH * 0.75 else ("start", 8)
             drawn.append(
                 f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="4.5" fill="{colour}">'
                 f"<title>{escape(name)}: {escape(label)}</title></circle>"
-                f'<text x="{at_x + shift:.1f}" y="{at_y + 4:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
             )
+            width = _LETTER * len(label)
+            for anchor, left in (("start", at_x + 8), ("end", at_x - 8 - width)):
+                spot = _Box(left, at_y - 6, width, 12)
+                if spot.fits(boxes):
+                    boxes.append(spot)
+                    text_x = left if anchor == "start" else left + width
+                    drawn.append(
+                        f'<text x="{text_x:.1f}" y="{at_y + 4:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
+                    )
+                    break
     return _svg(HEIGHT, drawn) + legend(list(series))
 
 
