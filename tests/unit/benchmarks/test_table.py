@@ -30,7 +30,10 @@ def test_medians_count_and_invalid_runs_do_not() -> None:
     head, _, first, second, third = table(runs)
     assert head.startswith("| work | system |")
     assert first == "| 100 × 20 | Branchline | 3.0 / 6.0 (6.0–8.0) | 2,000 | 30.0 µs | 300 |  |"
-    assert second == "| 100 × 20 | Socket.IO | 10.0 / 20.0 (10.0–30.0) | 2,000 | 60.0 µs | 300 | 0.30, 0.50 times |"
+    assert (
+        second
+        == "| 100 × 20 | Socket.IO | 10.0 / 20.0 (10.0–30.0) | 2,000 | 60.0 µs | 300 | 0.30, 0.50 times |"
+    )
     assert third == "| 100 × 20 | Node ws | no valid run | | | | |"
 
 
