@@ -1,89 +1,109 @@
-"""Passwords: argon2id, off the event loop, a few at a time.
+"""Passwords: argon2id, in a process of its own, one at a time.
 
-One check costs 64 MiB and about 0.1 s of a core, on purpose. So no more than `WORKERS` run at once, behind whatever
-else there is to do, and when too many wait the next one is refused: a flood of sign-ins cannot take the machine from
-those who write.
+One check costs 64 MiB and about 0.2 s of a core, on purpose. So it is made behind whatever else there is to do, and
+when too many wait the next one is refused: a flood of sign-ins cannot take the machine from those who write. It is
+made by another process because a thread that stands behind all others may hold the interpreter's lock while it stands.
 """
 
 import asyncio
-import os
+import itertools
 import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+import orjson
+import structlog
 
-Result = TypeVar("Result")
-
-WORKERS = 2
 WAITING_LIMIT = 64
-NICENESS = 19
-"""By how much the threads that check passwords stand behind the others, where the system has priorities of threads.
-On a machine that is at its limit they get a twentieth of it, four at a time a check, so that people still come in.
-"""
+MANY = 4
+"""So many wait only in a flood: from there on some processors are kept free of checks."""
 
 # Of a password that nobody knows: somebody unknown costs as much time as somebody who mistyped.
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$3T+f+oh1SV2pKiJTy/BBfw$6InZmSonT/16R+xxS7821BkS4NppHuGdd3XyGQPUc+c"
 
+_log = structlog.get_logger()
+
 
 class TooBusyError(Exception):
-    """Too many passwords wait to be checked already."""
+    """Too many passwords wait to be checked already, or the process that checks them has just ended."""
 
 
 class Passwords:
-    """Checks passwords. `close()` ends its threads."""
+    """Checks passwords. The process is started when it is first needed, again if it has died; `close()` ends it."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher()
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="passwords", initializer=_give_way)
-        self._waiting = 0
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[str | bool]] = {}
+        self._checker: asyncio.subprocess.Process | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
 
     @property
     def is_full(self) -> bool:
         """Whether the next one would be refused."""
-        return self._waiting >= WAITING_LIMIT
+        return len(self._waiting) >= WAITING_LIMIT
 
     async def matches(self, password_hash: str | None, password: str) -> bool:
         """Whether the password is the one that was hashed; None, for nobody, takes as long and never matches.
 
         Raises TooBusyError.
         """
-        matched = await self._run(self._verify, password_hash or _NOBODY, password)
-        return matched and password_hash is not None
+        matched = await self._ask(password_hash or _NOBODY, password)
+        return matched is True and password_hash is not None
 
     async def hash(self, password: str) -> str:
         """Hash a new password. Raises TooBusyError."""
-        return await self._run(self._hasher.hash, password)
+        return str(await self._ask(None, password))
 
-    def close(self) -> None:
-        """End the threads; checks that wait are given up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """End the process; checks that wait are given up."""
+        checker, self._checker = self._checker, None
+        if checker is None:
+            return
+        assert checker.stdin is not None
+        checker.stdin.close()
+        checker.kill()
+        await checker.wait()
+        if self._hearing is not None:
+            await self._hearing
 
-    async def _run(self, work: Callable[..., Result], *arguments: str) -> Result:
+    async def _ask(self, password_hash: str | None, password: str) -> str | bool:
         if self.is_full:
             raise TooBusyError
-        self._waiting += 1
+        number = next(self._numbers)
+        # It counts until it is answered: who asks may give up, the check goes on.
+        answer: asyncio.Future[str | bool] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        finally:
-            self._waiting -= 1
+            checker = await self._running()
+        except BaseException:
+            self._waiting.pop(number, None)
+            raise
+        assert checker.stdin is not None
+        question = [number, password_hash, password, len(self._waiting) > MANY]
+        checker.stdin.write(orjson.dumps(question) + b"\n")
+        return await answer
 
-    def _verify(self, password_hash: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(password_hash, password)
-        except (VerificationError, InvalidHashError):
-            return False
+    async def _running(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._checker is None:
+                command = (sys.executable, "-P", "-m", "api.password_checker")
+                pipe = asyncio.subprocess.PIPE
+                self._checker = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+                self._hearing = asyncio.create_task(self._hear(self._checker), name="passwords")
+            checker: asyncio.subprocess.Process = self._checker
+            return checker
 
-
-def _give_way() -> None:
-    """Have this thread, and those that a check starts from it, stand behind the others."""
-    if sys.platform == "linux":
-        if os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO):
-            # Niceness would not count.
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
+    async def _hear(self, checker: asyncio.subprocess.Process) -> None:
+        assert checker.stdout is not None
+        async for line in checker.stdout:
+            number, answer = orjson.loads(line)
+            asked = self._waiting.pop(number, None)
+            if asked is not None and not asked.done():
+                asked.set_result(answer)
+        await checker.wait()
+        if self._checker is checker:
+            self._checker = None
+            _log.error("passwords.checker_died", status=checker.returncode, waiting=len(self._waiting))
+        for asked in self._waiting.values():
+            if not asked.done():
+                asked.set_exception(TooBusyError())
+        self._waiting.clear()

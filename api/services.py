@@ -115,7 +115,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         limiter = Limiter(settings.redis_url, _limits_of(settings))
         stack.push_async_callback(limiter.close)
         passwords = Passwords()
-        stack.callback(passwords.close)
+        stack.push_async_callback(passwords.close)
         pool, writing, watcher = await _open_database(settings, stack)
         committer = Committer(writing, lambda: watcher.current, on_commit=metrics.observe_commit)
         metrics.watch_waiting(lambda: committer.waiting)

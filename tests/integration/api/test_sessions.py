@@ -58,7 +58,7 @@ async def test_a_session_ends_some_time_after_the_login_however_often_it_is_refr
         services.pool, services.tokens, passwords, Lifetime(idle_seconds=3600, seconds=7200, per_user=0)
     )
     granted = await sessions.login(email, "correct horse", None, None, "")
-    passwords.close()
+    await passwords.close()
     session_id = services.tokens.verify(granted.access_token).session_id
 
     async def seconds_left() -> float:
@@ -86,7 +86,7 @@ async def test_no_token_is_good_for_longer_than_its_session(
     passwords = Passwords()
     sessions = Sessions(services.pool, services.tokens, passwords, lifetime)
     granted = await sessions.login(email, "correct horse", None, None, "")
-    passwords.close()
+    await passwords.close()
     for each in (granted, await sessions.refresh(granted.refresh_token, "")):
         claims = services.tokens.verify(each.access_token)
         ends_at = await owner.fetchval(
@@ -105,7 +105,7 @@ async def test_of_too_many_logins_those_used_least_lately_end(
     passwords = Passwords()
     sessions = Sessions(services.pool, services.tokens, passwords, Lifetime(per_user=2))
     tokens = [(await sessions.login(email, "correct horse", None, None, "")).access_token for _ in range(3)]
-    passwords.close()
+    await passwords.close()
     answers = [(await who(api.client(), token)).status_code for token in tokens]
     assert answers == [401, 200, 200]
 

@@ -2,45 +2,103 @@
 
 import asyncio
 import os
+import signal
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from api import passwords
+from api.password_checker import NICENESS
 from api.passwords import Passwords, TooBusyError
+from cli.processes import identify
 
 
 @pytest.fixture
-def checks() -> Iterator[Passwords]:
+async def checks() -> AsyncIterator[Passwords]:
     made = Passwords()
     yield made
-    made.close()
+    await made.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
-async def test_a_check_gives_way_to_whoever_else_has_work(checks: Passwords) -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def process_of(checks: Passwords) -> int:
+    assert checks._checker is not None
+    return checks._checker.pid
 
-    before = niceness()
-    assert await checks._run(niceness) == min(before + passwords.NICENESS, 19)
-    # Others' priority is as before.
-    assert niceness() == before
+
+async def test_what_was_hashed_matches_and_nothing_else_does(checks: Passwords) -> None:
+    hashed = await checks.hash("correct horse\n\N{SNOWMAN}")
+    asked = [(hashed, "correct horse\n\N{SNOWMAN}"), (hashed, "correct"), (None, "correct"), ("no hash", "x")]
+    answers = await asyncio.gather(*[checks.matches(*each) for each in asked])
+    assert answers == [True, False, False, False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a process's processors")
+async def test_a_check_gives_way_and_while_many_wait_keeps_processors_free(checks: Passwords) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    await checks.matches(None, "x")
+    checker = process_of(checks)
+    assert os.getpriority(os.PRIO_PROCESS, checker) == min(before[0] + NICENESS, 19)
+    assert os.sched_getaffinity(checker) == before[1]
+    await asyncio.gather(*[checks.matches(None, "x") for _ in range(passwords.MANY + 1)])
+    assert len(os.sched_getaffinity(checker)) == (len(before[1]) + 1) // 2
+    await checks.matches(None, "x")
+    assert os.sched_getaffinity(checker) == before[1]
+    assert before == (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0))
 
 
 async def test_when_too_many_wait_the_next_one_is_refused_and_it_can_be_known_beforehand(
     checks: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "WAITING_LIMIT", 1)
-    may_end = threading.Event()
-    under_way = asyncio.create_task(checks._run(lambda: str(may_end.wait(30))))
+    under_way = asyncio.create_task(checks.matches(None, "x"))
     await asyncio.sleep(0)
-    full = checks.is_full
-    assert full
+    assert checks.is_full
     with pytest.raises(TooBusyError):
         await checks.matches(None, "x")
-    may_end.set()
     await under_way
     assert not await checks.matches(None, "x")
+
+
+async def test_who_gives_up_gets_nobody_else_s_answer(checks: Passwords) -> None:
+    hashed = await checks.hash("right")
+    gives_up = asyncio.create_task(checks.matches(hashed, "right"))
+    stays = asyncio.create_task(checks.matches(hashed, "wrong"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    assert await stays is False
+
+
+async def test_checks_whose_process_dies_are_refused_and_the_next_one_starts_another(
+    checks: Passwords,
+) -> None:
+    hashed = await checks.hash("right")
+    waiting = asyncio.gather(*[checks.matches(hashed, "right") for _ in range(3)], return_exceptions=True)
+    await asyncio.sleep(0)
+    with capture_logs() as logs:
+        os.kill(process_of(checks), signal.SIGKILL)
+        assert [type(each) for each in await waiting] == [TooBusyError] * 3
+    assert [each["event"] for each in logs] == ["passwords.checker_died"]
+    assert await checks.matches(hashed, "right")
+
+
+async def test_its_process_ends_with_whoever_started_it() -> None:
+    program = (
+        "import asyncio, os\n"
+        "from api.passwords import Passwords\n"
+        "async def main():\n"
+        "    checks = Passwords()\n"
+        "    await checks.matches(None, 'x')\n"
+        "    print(checks._checker.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()  # the checker's own output is another pipe
+    async with asyncio.timeout(30):
+        while identify(int(told)) is not None:
+            await asyncio.sleep(0.05)
