@@ -83,8 +83,8 @@ async def fetch_in(connection: Connection, claims: Claims) -> Principal:
     return principal
 
 
-async def fetch_with_head(connection: Connection, claims: Claims) -> tuple[Principal, str, int]:
-    """As `fetch_in`, with the epoch and the newest offset of the organisation's log."""
+async def fetch_with_head(connection: "Connection | Pool", claims: Claims) -> tuple[Principal, str, int]:
+    """As `fetch_in`, with the epoch and the newest offset of the organisation's log; in a transaction or without."""
     found = await fetch_principal_and_head(
         connection, claims.organization_id, claims.user_id, claims.session_id
     )

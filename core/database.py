@@ -108,9 +108,12 @@ async def fetch_principal(
 
 
 async def fetch_principal_and_head(
-    connection: Connection, organization_id: str, user_id: str, session_id: str
+    connection: "Connection | Pool", organization_id: str, user_id: str, session_id: str
 ) -> tuple[Principal, str, int] | None:
-    """As `fetch_principal`, with the epoch and the organisation's newest offset, in one round trip."""
+    """As `fetch_principal`, with the epoch and the organisation's newest offset, in one round trip.
+
+    It needs no scope, and no transaction.
+    """
     row = await connection.fetchrow(_queries.fetch_principal_and_head, organization_id, user_id, session_id)
     if row is None:
         return None

@@ -3,11 +3,8 @@
 SELECT name, role, reads, branch_ids FROM principal_of($1, $2, $3);
 
 -- name: fetch_principal_and_head
--- The same with what `fetch_head` of log.sql gives, in one round trip.
-SELECT name, role, reads, branch_ids, epoch() AS epoch, coalesce((
-  SELECT first_offset + size - 1 FROM commits
-  WHERE organization_id = $1 AND first_offset IS NOT NULL ORDER BY first_offset DESC LIMIT 1), 0) AS head
-FROM principal_of($1, $2, $3);
+-- The same with what `fetch_head` of log.sql gives, in one round trip, also without a transaction around it.
+SELECT name, role, reads, branch_ids, epoch, head FROM read_principal_and_head($1, $2, $3);
 
 -- name: fetch_principals
 -- Who somebody is, for many: organisations $1, people $2, sessions $3. Numbered from 1; who is nobody is left out.

@@ -1686,6 +1686,17 @@ BEGIN
   END LOOP;
 END $$;
 
+-- One with the log's epoch and head, seen in its own organisation: what a list that has not changed takes.
+CREATE FUNCTION read_principal_and_head(p_organization uuid, p_user uuid, p_session uuid)
+RETURNS TABLE (name text, role text, reads text, branch_ids uuid[], epoch text, head bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('branchline.organization_id', p_organization::text, true);
+  RETURN QUERY SELECT p.name, p.role, p.reads, p.branch_ids, epoch(), coalesce((
+    SELECT c.first_offset + c.size - 1 FROM commits c
+    WHERE c.organization_id = p_organization AND c.first_offset IS NOT NULL ORDER BY c.first_offset DESC LIMIT 1), 0)
+  FROM principal_of(p_organization, p_user, p_session) p;
+END $$;
+
 -- A change as the JSON text that a publication has of it. Inlined.
 CREATE FUNCTION publication_text(
   c changes, p_first_offset bigint, p_size integer, p_numbered_at timestamptz, p_actor_name text, p_actor_branch uuid
