@@ -1,4 +1,4 @@
-"""Passwords: argon2id, in a process of its own, one at a time.
+"""Passwords: argon2id, in a process of its own, a few at a time.
 
 One check costs 64 MiB and about 0.2 s of a core, on purpose. So it is made behind whatever else there is to do, and
 when too many wait the next one is refused: a flood of sign-ins cannot take the machine from those who write. It is

@@ -14,6 +14,7 @@ import httpx
 from benchmarks.harness.asking import Answered, Question, Questions, run_askers
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
+from benchmarks.harness.log_checks import find_gaps, find_lost
 from benchmarks.harness.people import Connection, Organization, create_organizations, side_by_side
 from benchmarks.harness.report import Report
 from benchmarks.harness.stack import Stack
@@ -53,10 +54,11 @@ async def _run(stack: Stack, size: Size, seconds: float, seed: int) -> int:
         key = stack.signing_key
         sample = await create_organizations(owner, key, min(SAMPLE, size.organizations), 4)
         await _fill(stack, sample, BEHIND * 2 * len(sample), report)
-        before = await _measure(report, "small log", stack, sample, children, seconds, seed)
+        before = await _measure(report, owner, "small log", stack, sample, children, seconds, seed)
         others = await create_organizations(owner, key, size.organizations - len(sample), 1)
         await _fill(stack, [*sample, *others], size.changes, report)
-        after = await _measure(report, "big log", stack, sample, children, seconds, seed)
+        after = await _measure(report, owner, "big log", stack, sample, children, seconds, seed)
+        report.invalid += await find_gaps(owner, sample)
         _judge(report, size, before, after)
     finally:
         for child in children:
@@ -87,6 +89,7 @@ async def _fill(stack: Stack, organizations: Sequence[Organization], changes: in
 
 async def _measure(
     report: Report,
+    owner: Connection,
     label: str,
     stack: Stack,
     sample: Sequence[Organization],
@@ -106,7 +109,8 @@ async def _measure(
     written, answered = await asyncio.gather(
         writers.ask("write", writes, seconds=seconds + 120), askers.ask("ask", pulls, seconds=seconds + 120)
     )
-    return _keep(report, label, written, answered)
+    lost = await find_lost(owner, sample, written.record_ids)
+    return _keep(report, label, written, answered, lost)
 
 
 async def _pulls(stack: Stack, sample: Sequence[Organization], seed: int) -> tuple[Question, ...]:
@@ -131,8 +135,11 @@ async def _pulls(stack: Stack, sample: Sequence[Organization], seed: int) -> tup
     return tuple(questions)
 
 
-def _keep(report: Report, label: str, written: Written, answered: Answered) -> tuple[Histogram, Histogram]:
+def _keep(
+    report: Report, label: str, written: Written, answered: Answered, lost: list[str]
+) -> tuple[Histogram, Histogram]:
     failures = [f"{label}: {count} {kind}" for kind, count in (written.failures + answered.failures).items()]
+    failures += [f"{label}: {fault}" for fault in lost]
     report.invalid += [*failures, *answered.errors[:1]]
     assert written.latencies is not None
     write, pull = written.latencies.histogram(), answered.latencies["pull"].histogram()

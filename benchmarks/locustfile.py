@@ -9,8 +9,8 @@ system is one that `branchline up` has started here, with BRANCHLINE_CONNECTIONS
 
 Writes are due at their time, whether or not the last one has returned, and a delivery's latency runs from there to its
 arrival at each user: the entry `WS delivery`. Locust rounds what takes over 100 ms; the page `/deliveries` and the line
-at the end are in steps of 0.1 ms. A gap, a socket that breaks by itself, or a user that does not come up to the head at
-the end, is a failure.
+at the end are in steps of 0.1 ms. A gap, a change that comes twice or out of order, a socket that breaks by itself, or
+a user that does not come up to the head at the end, is a failure.
 """
 
 import json
@@ -110,6 +110,7 @@ class BranchUser(HttpUser):
         self.client_id = str(uuid.uuid4())
         self.due_ns = time.monotonic_ns()
         self.place: dict[str, Any] | None = None
+        self.seen = 0
         self.is_leaving = self.expects_loss = False
         self.socket: ClientConnection | None = None
         self.follow()
@@ -197,14 +198,21 @@ class BranchUser(HttpUser):
             since["offset"] if message["mode"] == "replay" and isinstance(since, dict) else message["offset"]
         )
         self.place = {"epoch": message["epoch"], "offset": offset, "view": message["view"]}
+        self.seen = offset
 
     def take(self, message: dict[str, Any], size: int) -> None:
-        """Check a delta against the position (I5), and count its deliveries."""
+        """Check a delta against the position and what has come before (I5), and count its deliveries."""
         now_ns, delta = time.monotonic_ns(), read_delta(message)
         assert self.place is not None
         position = self.place["offset"]
         if delta.from_offset > position:
             self.say("gap", 0, ValueError(f"a delta from {delta.from_offset} at position {position}"))
+        if delta.problem is not None:
+            self.say("disorder", 0, ValueError(delta.problem))
+        if delta.offsets:
+            if delta.offsets[0] <= self.seen:
+                self.say("double", 0, ValueError(f"offset {delta.offsets[0]} after {self.seen}"))
+            self.seen = max(self.seen, delta.offsets[-1])
         for offset, due_ns in zip(delta.offsets, delta.due_ns, strict=True):
             if offset > position and due_ns:
                 self.say("delivery", (now_ns - due_ns) / 1e6, size=size)

@@ -18,6 +18,7 @@ from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.child import Child
 from benchmarks.harness.hops import read_counter
 from benchmarks.harness.latencies import Histogram
+from benchmarks.harness.log_checks import find_gaps, find_lost
 from benchmarks.harness.people import Connection, Organization, create_organization, create_organizations
 from benchmarks.harness.report import Report
 from benchmarks.harness.returning import FIRST_WAIT_SECONDS, Return, Returned, run_returning
@@ -99,7 +100,7 @@ class _Run:
         self, owner: Connection, organizations: list[Organization], flock: Child, writers: Child
     ) -> None:
         beside = await create_organization(owner, self._stack.signing_key, 8)
-        calm = await self._write(writers, beside, self._storm.baseline_seconds)
+        calm = await self._write(owner, writers, beside, self._storm.baseline_seconds)
         for name, pid in list_processes(self._stack.home, self._stack.up_pid).items():
             if name.startswith("gateway"):
                 os.kill(pid, signal.SIGKILL)
@@ -113,21 +114,27 @@ class _Run:
         seconds = time.monotonic() - killed
         self._report.say(f"  all lost and {self._storm.behind} changes behind {seconds:.1f} s after the kill")
         # The longest wait and as long again for the catching up: about as long as the storm takes.
-        storming = asyncio.create_task(self._write(writers, beside, 2 * self._storm.first_wait_seconds))
+        storming = asyncio.create_task(
+            self._write(owner, writers, beside, 2 * self._storm.first_wait_seconds)
+        )
         wait = self._storm.first_wait_seconds
         go = Return(time.monotonic_ns(), self._storm.seed, PATIENCE_SECONDS, wait)
         returned: Returned = await flock.ask("come_back", go, seconds=PATIENCE_SECONDS + 30)
         reads = await read_counter(self._stack, "branchline_log_reads_total")
         stormy = await storming
         await self._check(owner, organizations, flock)
+        self._report.invalid += await find_gaps(owner, [*organizations, beside])
         self._judge(returned, reads, calm, stormy)
 
-    async def _write(self, writers: Child, beside: Organization, seconds: float) -> Histogram:
+    async def _write(
+        self, owner: Connection, writers: Child, beside: Organization, seconds: float
+    ) -> Histogram:
         from_ns = time.monotonic_ns() + 100_000_000
         until_ns = from_ns + int(seconds * 1e9)
         plan = Writes(self._stack.api_url, beside.writers(8), WRITES_PER_SECOND, from_ns, until_ns)
         written: Written = await writers.ask("write", plan, seconds=seconds + 120)
         self._report.invalid += [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
+        self._report.invalid += await find_lost(owner, [beside], written.record_ids)
         assert written.latencies is not None
         return written.latencies.histogram()
 

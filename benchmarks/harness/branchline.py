@@ -6,6 +6,7 @@ import orjson
 from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.hops import Hops, read_hops
 from benchmarks.harness.live import Outcome, Work, run_subject, time_each
+from benchmarks.harness.log_checks import find_gaps
 from benchmarks.harness.people import Connection, Organization, create_organization
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.subscribers import Subscribers, Verified
@@ -82,13 +83,7 @@ async def find_faults(
     owner: Connection, organization: Organization, written: Written, verified: Verified
 ) -> list[str]:
     """Why a run has no figure: PostgreSQL's log has a gap, or its rows are not what was acknowledged or delivered."""
-    faults = []
-    bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
-    assert bounds is not None
-    if (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
-        faults.append(
-            f"the log has {bounds['changes']} changes from {bounds['lowest']} to {bounds['highest']} (I1)"
-        )
+    faults = await find_gaps(owner, [organization])
     rows = await owner.fetch(_queries.fetch_records, organization.id)
     stored = {str(row["id"]): orjson.loads(row["record"]) for row in rows}
     missing = sum(1 for record_id in written.record_ids if record_id not in stored)

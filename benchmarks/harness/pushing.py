@@ -13,6 +13,7 @@ import orjson
 from benchmarks.harness.accounting import Usage, find_replaced, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
+from benchmarks.harness.log_checks import find_gaps
 from benchmarks.harness.offline_work import Folded, Mix
 from benchmarks.harness.people import Connection, Organization, create_organization, create_organizations
 from benchmarks.harness.pushers import Pushed, Pushes, run_pushers
@@ -212,11 +213,7 @@ async def find_faults(owner: Connection, organizations: list[Organization], push
 
 
 async def _compare(owner: Connection, organization: Organization, folded: Folded) -> list[str]:
-    faults = []
-    bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
-    assert bounds is not None
-    if bounds["changes"] and (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
-        faults.append(f"a log has {bounds['changes']} changes up to offset {bounds['highest']} (I1)")
+    faults = await find_gaps(owner, [organization])
     rows = await owner.fetch(_queries.fetch_logged_mutations, organization.id)
     logged = {str(row["mutation_id"]): row["times"] for row in rows}
     if logged != dict.fromkeys(folded.logged, 1):

@@ -39,6 +39,10 @@ SELECT count(DISTINCT transaction_id) FROM commits;
 -- The ids of all leads of an organisation.
 SELECT l.id FROM leads l WHERE l.organization_id = $1;
 
+-- name: count_leads
+-- How many leads some organisations have.
+SELECT count(*) FROM leads l WHERE l.organization_id = ANY ($1::uuid[]);
+
 -- name: fetch_logged_mutations
 -- How often each mutation of an organisation is in the log.
 SELECT x.mutation_id, count(*) AS times FROM changes x

@@ -10,6 +10,7 @@ import asyncpg
 from benchmarks.harness.accounting import Usage, find_replaced, list_processes, read_usage
 from benchmarks.harness.child import Child
 from benchmarks.harness.latencies import Histogram
+from benchmarks.harness.log_checks import find_gaps, find_lost
 from benchmarks.harness.people import Connection, Organization, create_organizations
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writers import Writer, Writes, Written, run_writers
@@ -147,16 +148,11 @@ async def _commits(owner: Connection) -> int:
 async def _find_faults(owner: Connection, organizations: list[Organization], written: Written) -> list[str]:
     faults = [f"{count} writes failed: {kind}" for kind, count in written.failures.items()]
     faults += [f"a failed write: {error}" for error in written.errors[:2]]
-    stored: set[str] = set()
-    for organization in organizations:
-        bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
-        assert bounds is not None
-        if (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
-            faults.append(f"a log has {bounds['changes']} changes up to offset {bounds['highest']} (I1)")
-        stored.update(str(row["id"]) for row in await owner.fetch(_queries.fetch_record_ids, organization.id))
-    if stored != set(written.record_ids):
-        missing = len(set(written.record_ids) - stored)
-        faults.append(f"{missing} acknowledged writes are not in PostgreSQL, which has {len(stored)}")
+    faults += await find_gaps(owner, organizations)
+    faults += await find_lost(owner, organizations, written.record_ids)
+    stored = await owner.fetchval(_queries.count_leads, [organization.id for organization in organizations])
+    if stored > len(written.record_ids):
+        faults.append(f"PostgreSQL has {stored} leads, of which {len(written.record_ids)} were acknowledged")
     return faults
 
 

@@ -1,16 +1,19 @@
 """Passwords are checked beside everything else, and never in its way."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from api import passwords
-from api.password_checker import NICENESS
+from api.password_checker import NICENESS, NICENESS_IN_A_FLOOD
 from api.passwords import Passwords, TooBusyError
 from cli.processes import identify
 
@@ -27,6 +30,15 @@ def process_of(checks: Passwords) -> int:
     return checks._checker.pid
 
 
+def threads_of(process: int) -> set[tuple[int, int]]:
+    found = set()
+    for path in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            thread = int(path.name)
+            found.add((os.getpriority(os.PRIO_PROCESS, thread), len(os.sched_getaffinity(thread))))
+    return found
+
+
 async def test_what_was_hashed_matches_and_nothing_else_does(checks: Passwords) -> None:
     hashed = await checks.hash("correct horse\n\N{SNOWMAN}")
     asked = [(hashed, "correct horse\n\N{SNOWMAN}"), (hashed, "correct"), (None, "correct"), ("no hash", "x")]
@@ -34,18 +46,28 @@ async def test_what_was_hashed_matches_and_nothing_else_does(checks: Passwords) 
     assert answers == [True, False, False, False]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a process's processors")
-async def test_a_check_gives_way_and_while_many_wait_keeps_processors_free(checks: Passwords) -> None:
-    before = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities and processors of a thread")
+async def test_a_check_gives_way_and_while_many_wait_to_all_others_and_keeps_processors_free(
+    checks: Passwords,
+) -> None:
+    niceness, processors = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+
+    async def seen(count: int) -> set[tuple[int, int]]:
+        """The priorities of the process's threads, and on how many processors they may run, during so many checks."""
+        found = set()
+        asked = asyncio.gather(*[checks.matches(None, "x") for _ in range(count)])
+        while not asked.done():
+            await asyncio.sleep(0.005)
+            found |= threads_of(process_of(checks))
+        return found
+
     await checks.matches(None, "x")
-    checker = process_of(checks)
-    assert os.getpriority(os.PRIO_PROCESS, checker) == min(before[0] + NICENESS, 19)
-    assert os.sched_getaffinity(checker) == before[1]
-    await asyncio.gather(*[checks.matches(None, "x") for _ in range(passwords.MANY + 1)])
-    assert len(os.sched_getaffinity(checker)) == (len(before[1]) + 1) // 2
-    await checks.matches(None, "x")
-    assert os.sched_getaffinity(checker) == before[1]
-    assert before == (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0))
+    calm = (min(niceness + NICENESS, 19), len(processors))
+    behind = (min(niceness + NICENESS_IN_A_FLOOD, 19), (len(processors) + 1) // 2)
+    assert await seen(1) == {calm}
+    assert behind in await seen(passwords.MANY + 1)
+    assert await seen(1) == {calm}
+    assert (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)) == (niceness, processors)
 
 
 async def test_when_too_many_wait_the_next_one_is_refused_and_it_can_be_known_beforehand(
@@ -82,6 +104,15 @@ async def test_checks_whose_process_dies_are_refused_and_the_next_one_starts_ano
         assert [type(each) for each in await waiting] == [TooBusyError] * 3
     assert [each["event"] for each in logs] == ["passwords.checker_died"]
     assert await checks.matches(hashed, "right")
+
+
+async def test_a_check_that_fails_ends_its_process_and_nobody_waits_for_it(
+    checks: Passwords, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with capture_logs(), pytest.raises(TooBusyError):
+        await checks.matches(None, cast(str, 5))
+    assert "AttributeError" in capfd.readouterr().err
+    assert not await checks.matches(None, "x")
 
 
 async def test_its_process_ends_with_whoever_started_it() -> None:

@@ -1,0 +1,31 @@
+"""What has to hold in PostgreSQL after any run: a log without a gap, and every write that was acknowledged."""
+
+from collections.abc import Iterable
+
+from benchmarks.harness.people import Connection, Organization
+from core.queries import load
+
+_queries = load("benchmarks.harness")
+
+
+async def find_gaps(owner: Connection, organizations: Iterable[Organization]) -> list[str]:
+    """A line for each log whose offsets are not 1 to n (I1)."""
+    faults = []
+    for organization in organizations:
+        bounds = await owner.fetchrow(_queries.fetch_log_bounds, organization.id)
+        assert bounds is not None
+        if bounds["changes"] and (bounds["lowest"], bounds["highest"]) != (1, bounds["changes"]):
+            faults.append(
+                f"a log has {bounds['changes']} changes from {bounds['lowest']} to {bounds['highest']} (I1)"
+            )
+    return faults
+
+
+async def find_lost(
+    owner: Connection, organizations: Iterable[Organization], record_ids: Iterable[str]
+) -> list[str]:
+    """A line if leads whose insert was acknowledged are not there."""
+    missing = set(record_ids)
+    for organization in organizations:
+        missing -= {str(row["id"]) for row in await owner.fetch(_queries.fetch_record_ids, organization.id)}
+    return [f"{len(missing)} acknowledged writes are not in PostgreSQL"] if missing else []
