@@ -209,8 +209,9 @@ async def test_an_application_that_forgets_its_filter_shows_no_foreign_byte(
     answers.append(await ana.get("/api/overwritten"))
     answers.append(await ana.get("/api/people?limit=200"))
     assert tenant.people["ben"] in answers[-1].text
-    start = await ana.get("/api/changes?topic=*")
-    epoch = start.json()["epoch"]
+    # Where its log ends is a guess without the filter: it may be told that it came too late, and nothing else.
+    answers.append(await ana.get("/api/changes?topic=*"))
+    epoch = answers[1].json()["epoch"]
     answers.append(await ana.get("/api/changes", params={"topic": "*", "epoch": epoch, "offset": 0}))
     assert mine["id"] in answers[-1].text
     answers.append(await ana.get("/api/auth/sessions"))
