@@ -32,9 +32,14 @@ def main() -> None:
     # A terminal's Ctrl-C is for the program that started this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.excepthook = _end
+    half: list[int] = []
+    if sys.platform == "linux":
+        processors = sorted(os.sched_getaffinity(0))
+        half = processors[len(processors) // 2 :]
+        if os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO):
+            # Niceness would not count.
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.nice(NICENESS)
-    processors = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    half = processors[len(processors) // 2 :]
     slots = threading.Semaphore(AT_ONCE)
     for line in sys.stdin.buffer:
         slots.acquire()

@@ -27,3 +27,6 @@ async def test_a_gap_in_a_log_and_a_write_that_is_not_there_are_found(
     )
     (gap,) = await find_gaps(bench_owner, [organization])
     assert "(I1)" in gap
+    await bench_owner.execute("DELETE FROM changes WHERE organization_id = $1", organization.id)
+    (gap,) = await find_gaps(bench_owner, [organization])
+    assert "0 changes" in gap
