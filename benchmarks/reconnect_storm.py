@@ -119,9 +119,12 @@ class _Run:
         )
         wait = self._storm.first_wait_seconds
         go = Return(time.monotonic_ns(), self._storm.seed, PATIENCE_SECONDS, wait)
-        returned: Returned = await flock.ask("come_back", go, seconds=PATIENCE_SECONDS + 30)
-        reads = await read_counter(self._stack, "branchline_log_reads_total")
-        stormy = await storming
+        try:
+            returned: Returned = await flock.ask("come_back", go, seconds=PATIENCE_SECONDS + 30)
+            reads = await read_counter(self._stack, "branchline_log_reads_total")
+            stormy = await storming
+        finally:
+            storming.cancel()
         await self._check(owner, organizations, flock)
         self._report.invalid += await find_gaps(owner, [*organizations, beside])
         self._judge(returned, reads, calm, stormy)

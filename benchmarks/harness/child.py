@@ -4,8 +4,8 @@ Parent and child speak in pairs: the parent asks with a name and an argument, th
 """
 
 import asyncio
-import contextlib
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,7 +48,13 @@ class Child:
         self.name = name
         self._ours, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_main, args=(theirs, program, argument), name=name, daemon=True)
-        self._process.start()
+        # Ctrl-C reaches every process of a terminal. A child never hears it, not even while it starts: its parent
+        # ends it.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
         theirs.close()
 
     @property
@@ -79,8 +85,7 @@ class Child:
 
 
 def _main(theirs: Connection, program: Program, argument: Any) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(_serve(theirs, program, argument))
+    uvloop.run(_serve(theirs, program, argument))
 
 
 async def _serve(theirs: Connection, program: Program, argument: Any) -> None:

@@ -209,10 +209,17 @@ async def _measure(
     plan = replace(write, from_ns=from_ns, until_ns=until_ns, measured_ns=measured_ns)
     seconds = work.warm_up_seconds + work.seconds + 120
     writing = asyncio.create_task(writers.ask("write", plan, seconds=seconds))
-    await asyncio.sleep((measured_ns - time.monotonic_ns()) / 1e9)
-    await subscribers.ask("mark")
-    usage, counts, hops = read_usage(processes), await subscribers.ask("counts"), await subject.read_hops()
-    written: Written = await writing
+    try:
+        await asyncio.sleep((measured_ns - time.monotonic_ns()) / 1e9)
+        await subscribers.ask("mark")
+        usage, counts, hops = (
+            read_usage(processes),
+            await subscribers.ask("counts"),
+            await subject.read_hops(),
+        )
+        written: Written = await writing
+    finally:
+        writing.cancel()
     offsets = await subject.fetch_offsets(written)
     await subscribers.ask("reach", ([offsets[-1] if offsets else 0], DRAIN_SECONDS))
     used = read_usage(processes).since(usage)
