@@ -74,6 +74,13 @@ def test_every_setting_is_one_that_the_program_knows(services: dict[str, Any]) -
         assert set(services[name]["environment"]) <= known
 
 
+def test_valkey_asks_for_the_password_that_the_processes_have(services: dict[str, Any]) -> None:
+    command = services["valkey"]["command"]
+    password = command[command.index("--requirepass") + 1]
+    for name in OURS - {"migrate"}:
+        assert services[name]["environment"]["REDIS_URL"] == f"redis://:{password}@valkey:6379/0"
+
+
 def test_only_the_migration_and_the_relay_have_the_owner_of_the_tables(services: dict[str, Any]) -> None:
     """The relay makes and retires the log's partitions; it serves nobody from outside."""
     owners = {name for name in OURS if "branchline_owner" in str(services[name]["environment"])}
