@@ -261,7 +261,7 @@ def _conclude(
     figures = f"{slowest.seconds:.2f} s at most, by {slowest.who} (at most {most_seconds:g})"
     if most_bytes is not None:
         figures += f"; gateway + {largest / 2**20:.1f} MB (at most {most_bytes / 2**20:.0f})"
-    report.judge(what, None if report.invalid else met, figures)
+    report.judge(what, met, figures)
 
 
 async def _follow(

@@ -18,7 +18,7 @@ from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.child import Child
 from benchmarks.harness.hops import read_counter
 from benchmarks.harness.latencies import Histogram
-from benchmarks.harness.log_checks import find_gaps, find_lost
+from benchmarks.harness.log_checks import find_different, find_gaps, find_lost
 from benchmarks.harness.people import Connection, Organization, create_organization, create_organizations
 from benchmarks.harness.report import Report
 from benchmarks.harness.returning import FIRST_WAIT_SECONDS, Return, Returned, run_returning
@@ -101,6 +101,7 @@ class _Run:
     ) -> None:
         beside = await create_organization(owner, self._stack.signing_key, 8)
         calm = await self._write(owner, writers, beside, self._storm.baseline_seconds)
+        self._report.expect_killed("gateway")
         for name, pid in list_processes(self._stack.home, self._stack.up_pid).items():
             if name.startswith("gateway"):
                 os.kill(pid, signal.SIGKILL)
@@ -154,6 +155,8 @@ class _Run:
             self._report.invalid.append(
                 f"{verified.faulty} subscribers were not sent exactly what PostgreSQL has"
             )
+        for organization, records in zip(organizations, verified.records, strict=True):
+            self._report.invalid += await find_different(owner, organization, records)
 
     def _judge(self, returned: Returned, reads: float, calm: Histogram, stormy: Histogram) -> None:
         report, storm = self._report, self._storm
@@ -170,6 +173,10 @@ class _Run:
             "invalid": report.invalid,
         }
         report.histograms |= {"storm/write": stormy, "calm/write": calm}
+        if returned.missing:
+            report.invalid.append(
+                f"{returned.missing} clients did not come back within {PATIENCE_SECONDS:.0f} s"
+            )
         report.say(
             f"  {len(returned.live_seconds):,} live after {longest:.1f} s, {returned.tries:,} tries, at most "
             f"{peak:.0%} of them in one second; {_middle(returned.live_seconds):.1f} s in the middle"
@@ -179,14 +186,10 @@ class _Run:
         )
         report.say(f"  writes before  {calm}")
         report.say(f"  writes during  {stormy}")
-        if returned.missing:
-            report.invalid.append(
-                f"{returned.missing} clients did not come back within {PATIENCE_SECONDS:.0f} s"
-            )
         met = longest <= LIVE_SECONDS and per_range <= 1 and ratio <= WRITE_RATIO and not returned.snapshots
         report.judge(
             "P6" if storm.clients >= CLIENTS else f"P6 with {storm.clients:,} clients only",
-            None if report.invalid else met,
+            met,
             f"all live in {longest:.1f} s (at most {LIVE_SECONDS:g}); {reads:.0f} reads of the log for "
             f"{len(returned.positions)} ranges, {per_range:.2f} a range (at most 1), {returned.snapshots} snapshots; "
             f"write p99 {calm.percentile_ms(99):.1f} to {stormy.percentile_ms(99):.1f} ms: {ratio:.1f} times "

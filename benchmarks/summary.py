@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.harness.page import render
-from benchmarks.harness.results import latest, read_results
+from benchmarks.harness.results import describe_verdict, latest, read_results
 from core.lifecycle import StartupError
 
 PAGE = "report.html"
@@ -19,10 +19,9 @@ def run(folder: Path, against: Path | None) -> int:
         raise StartupError(f"there are no results in {against} to compare with.")
     page = folder / PAGE
     page.write_text(render(results, earlier))
-    words = {True: "met", False: "MISSED", None: "not measurable"}
     for result in results:
         for verdict in result.verdicts:
-            print(f"{verdict['target']}: {words[verdict['met']]}: {verdict['figures']}")
+            print(describe_verdict(verdict))
     invalid = [f"{result.name}: {fault}" for result in results for fault in result.content["invalid"]]
     for fault in invalid:
         print(f"INVALID: {fault}")

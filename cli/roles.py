@@ -102,7 +102,9 @@ async def _wait_role(host: str, role: Role, child: Child) -> None:
         if child.failure is not None:
             raise child.failure
         ready, answer = await fetch_readiness(host, role.status_port, tls=role.tls)
-        if ready and (answer.get("leader") or not role.must_lead):
+        # Another program's process may be at the port, and ready: ours will say that it cannot listen there.
+        is_ours = child.identity is not None and answer.get("pid") == child.identity.pid
+        if ready and is_ours and (answer.get("leader") or not role.must_lead):
             child.settled = True
             return
         if loop.time() > deadline or child.exits >= MOST_FAILURES:

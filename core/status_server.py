@@ -8,6 +8,7 @@ used but its path.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -56,7 +57,14 @@ def status_response(path: str, readiness: Callable[[], Readiness], role: str) ->
         case "/readyz":
             now = readiness()
             status = HTTPStatus.OK if now.ready else HTTPStatus.SERVICE_UNAVAILABLE
-            body = {"ready": now.ready, "role": role, "dependencies": now.dependencies, **now.details}
+            body = {
+                "ready": now.ready,
+                "role": role,
+                # Whoever started the process can tell it from another one at the same port.
+                "pid": os.getpid(),
+                "dependencies": now.dependencies,
+                **now.details,
+            }
             return _json(status, body)
         case "/metrics":
             return StatusResponse(HTTPStatus.OK, METRICS_CONTENT_TYPE, render_metrics())

@@ -9,6 +9,8 @@ from cli.home import Home
 
 PROC = Path("/proc")
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_ROLES = {"api", "gateway", "postgresql", "relay", "valkey"}
+"""What `branchline up` runs, whatever of it has just ended."""
 HERE = PROC.joinpath("self", "stat").exists()
 """Whether this machine keeps such accounts."""
 
@@ -60,13 +62,25 @@ def list_processes(home: Path | None, up_pid: int | None) -> dict[str, int]:
     return named | ({"up": up_pid} if up_pid else {})
 
 
-def find_replaced(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
-    """Processes of the stack that ended during the run, or were not there at its start: what they used is not known."""
+def find_replaced(before: Mapping[str, int], after: Mapping[str, int], *, killed: str = "") -> list[str]:
+    """Processes of the stack that ended during the run, or were not there at its start: what they used is not known.
+
+    `killed` is the role that the benchmark itself has killed.
+    """
+    running = {_role(name) for name in before}
+    missing = sorted(_ROLES - running) if "up" in running else ()
     return [
-        f"{name} ended or was started during the run"
-        for name in sorted({*before, *after})
-        if not name.startswith("load:") and before.get(name) != after.get(name)
+        *(f"{name} was not running at the start" for name in missing),
+        *(
+            f"{name} ended or was started during the run"
+            for name in sorted({*before, *after})
+            if not name.startswith("load:") and _role(name) != killed and before.get(name) != after.get(name)
+        ),
     ]
+
+
+def _role(name: str) -> str:
+    return name.partition("-")[0]  # `gateway-1` is a gateway
 
 
 def read_usage(processes: Mapping[str, int]) -> Usage:

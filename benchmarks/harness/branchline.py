@@ -1,12 +1,11 @@
 """Branchline itself as what is measured: an organisation of its own, and PostgreSQL as the judge."""
 
 import asyncpg
-import orjson
 
 from benchmarks.harness.accounting import list_processes
 from benchmarks.harness.hops import Hops, read_hops
 from benchmarks.harness.live import Outcome, Work, run_subject, time_each
-from benchmarks.harness.log_checks import find_gaps
+from benchmarks.harness.log_checks import find_different, find_gaps, find_lost
 from benchmarks.harness.people import Connection, Organization, create_organization
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.subscribers import Subscribers, Verified
@@ -84,13 +83,7 @@ async def find_faults(
 ) -> list[str]:
     """Why a run has no figure: PostgreSQL's log has a gap, or its rows are not what was acknowledged or delivered."""
     faults = await find_gaps(owner, [organization])
-    rows = await owner.fetch(_queries.fetch_records, organization.id)
-    stored = {str(row["id"]): orjson.loads(row["record"]) for row in rows}
-    missing = sum(1 for record_id in written.record_ids if record_id not in stored)
-    if missing:
-        faults.append(f"{missing} acknowledged writes are not in PostgreSQL")
+    faults += await find_lost(owner, [organization], written.record_ids)
     for records in verified.records:
-        if records != stored:
-            different = sum(1 for key in {*records, *stored} if records.get(key) != stored.get(key))
-            faults.append(f"{different} of {len(stored)} records are not what the deltas add up to")
+        faults += await find_different(owner, organization, records)
     return faults

@@ -22,6 +22,7 @@ from benchmarks.harness.subscribers import (
 from benchmarks.harness.writers import Writes, Written, run_writers
 
 LEAD_TIME_SECONDS = 0.5
+LATEST_MARK_SECONDS, LATEST_MARK_SHARE = 0.1, 0.05
 DRAIN_SECONDS = 30.0
 FLAT_OUT_GUESS = 300
 """Writes a second that flat out may come to, for what the load client takes on itself."""
@@ -90,13 +91,12 @@ class Outcome:
     @property
     def writes_per_second(self) -> float:
         """Writes that were due in the measured time and acknowledged, over the time that this took."""
-        took = self.written.seconds - self.work.warm_up_seconds - LEAD_TIME_SECONDS
-        return self.written.measured / max(self.work.seconds, took)
+        return self.written.measured / max(self.work.seconds, self.written.measured_seconds)
 
     @property
     def deliveries_per_second(self) -> float:
         """Over the time until the last one came: a system that falls behind is not credited for what it owes."""
-        return self.counts.deliveries / max(self.elapsed_seconds, self.work.seconds)
+        return self.counts.deliveries / max(self.elapsed_seconds, 1e-9)
 
     @property
     def cpu_us_per_delivery(self) -> float:
@@ -212,18 +212,16 @@ async def _measure(
     try:
         await asyncio.sleep((measured_ns - time.monotonic_ns()) / 1e9)
         await subscribers.ask("mark")
-        usage, counts, hops = (
-            read_usage(processes),
-            await subscribers.ask("counts"),
-            await subject.read_hops(),
-        )
+        usage, counts = read_usage(processes), await subscribers.ask("counts")
+        marked_ns = time.monotonic_ns()
+        hops = await subject.read_hops()
         written: Written = await writing
     finally:
         writing.cancel()
     offsets = await subject.fetch_offsets(written)
     await subscribers.ask("reach", ([offsets[-1] if offsets else 0], DRAIN_SECONDS))
     used = read_usage(processes).since(usage)
-    elapsed = (time.monotonic_ns() - measured_ns) / 1e9
+    elapsed = (time.monotonic_ns() - marked_ns) / 1e9
     replaced = find_replaced(processes, subject.processes())
     came = _difference(await subscribers.ask("counts"), counts)
     effort = await subscribers.ask("effort")
@@ -247,12 +245,22 @@ async def _measure(
         conflated=verified.conflated,
     )
     outcome.invalid = [
+        *find_late_mark((marked_ns - measured_ns) / 1e9, work),
         *find_faults(written, verified),
         *await subject.find_faults(written, verified),
         *replaced,
     ]
     outcome.caveats = list_caveats(outcome)
     return outcome
+
+
+def find_late_mark(late_seconds: float, work: Work) -> list[str]:
+    """What is counted from a late mark is not what is timed from the due one."""
+    if late_seconds <= max(LATEST_MARK_SECONDS, LATEST_MARK_SHARE * work.seconds):
+        return []
+    return [
+        f"deliveries and CPU were counted from {late_seconds * 1000:.0f} ms after the first timed write on"
+    ]
 
 
 def find_faults(written: Written, verified: Verified) -> list[str]:

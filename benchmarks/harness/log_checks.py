@@ -1,6 +1,9 @@
 """What has to hold in PostgreSQL after any run: a log without a gap, and every write that was acknowledged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
 
 from benchmarks.harness.people import Connection, Organization
 from core.queries import load
@@ -29,3 +32,13 @@ async def find_lost(
     for organization in organizations:
         missing -= {str(row["id"]) for row in await owner.fetch(_queries.fetch_record_ids, organization.id)}
     return [f"{len(missing)} acknowledged writes are not in PostgreSQL"] if missing else []
+
+
+async def find_different(
+    owner: Connection, organization: Organization, records: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """A line if the leads to which an organisation's deltas add up, by id, are not those that are there (I4)."""
+    rows = await owner.fetch(_queries.fetch_records, organization.id)
+    stored = {str(row["id"]): orjson.loads(row["record"]) for row in rows}
+    different = sum(1 for key in {*records, *stored} if records.get(key) != stored.get(key))
+    return [f"{different} of {len(stored)} records are not what the deltas add up to"] if different else []

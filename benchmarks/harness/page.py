@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.harness import plots
 from benchmarks.harness.branchline import NAME
 from benchmarks.harness.latencies import Histogram
-from benchmarks.harness.results import TARGETS, Result, target_of
+from benchmarks.harness.results import TARGETS, Result, target_of, verdict_word
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #888; }
@@ -58,8 +58,10 @@ def render(results: Sequence[Result], earlier: Sequence[Result] = ()) -> str:
 def _head(results: Sequence[Result]) -> str:
     machine = results[0].content["machine"] if results else {}
     about = f"{machine.get('at', '')} · source {machine.get('commit', '')} · {len(results)} benchmarks"
-    met = Counter(verdict["met"] for result in results for verdict in result.verdicts)
-    counts = f"{met[True]} met · {met[False]} missed · {met[None]} not measurable on this machine"
+    words = Counter(verdict_word(verdict) for result in results for verdict in result.verdicts)
+    counts = f"{words['met']} met · {words['MISSED']} missed · {words['not measurable']} not measurable on this machine"
+    if words["INVALID"]:
+        counts += f" · {words['INVALID']} of invalid runs"
     return f'<h1>Branchline: benchmarks</h1><p class="quiet">{escape(about)}<br/>{counts}</p>'
 
 
@@ -76,6 +78,9 @@ def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-").replace(",", "")
 
 
+_MARKS = {"met": "met", "MISSED": "missed", "INVALID": "missed", "not measurable": "not"}
+
+
 def _verdicts(results: Sequence[Result]) -> str:
     rows: list[str] = []
     by_target: dict[str | None, list[tuple[str, Mapping[str, Any]]]] = {}
@@ -87,13 +92,11 @@ def _verdicts(results: Sequence[Result]) -> str:
         if not found and target is not None:
             rows.append(_row(escape(target), '<span class="not">not measured in this run</span>', "", ""))
         for name, verdict in found:
-            mark, word = {
-                True: ("met", "met"), False: ("missed", "missed"), None: ("not", "not measurable")
-            }[verdict["met"]]  # fmt: skip
+            word = verdict_word(verdict)
             rows.append(
                 _row(
                     escape(verdict["target"]),
-                    f'<span class="{mark}">{word}</span>',
+                    f'<span class="{_MARKS[word]}">{word.lower()}</span>',
                     escape(verdict["figures"]),
                     escape(name),
                 )
@@ -283,8 +286,11 @@ def _notes(results: Sequence[Result]) -> str:
         items += [
             f"{result.name}: absent: {name}: {why}" for name, why in result.content.get("absent", {}).items()
         ]
+        items += [f"{result.name}: INVALID: {fault}" for fault in result.content["invalid"]]
         for label, run in result.runs.items():
-            items += [f"{_label(result, label)}: INVALID: {fault}" for fault in run.get("invalid", ())]
+            known = result.content["invalid"]
+            faults = [fault for fault in run["invalid"] if not {fault, f"{label}: {fault}"} & {*known}]
+            items += [f"{_label(result, label)}: INVALID: {fault}" for fault in faults]
             items += [f"{_label(result, label)}: {caveat}" for caveat in run.get("caveats", ())]
     listed = "".join(f"<li>{escape(item)}</li>" for item in items)
     return f"<ul>{listed}</ul>" if items else ""

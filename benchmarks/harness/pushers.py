@@ -37,7 +37,8 @@ class Pushes:
 
 @dataclass(slots=True)
 class Pushed:
-    """What became of it. `measured` counts mutations that were due in the measured time and not refused.
+    """What became of it. `measured` counts mutations that were due in the measured time and not refused, and
+    `measured_seconds` is from its begin to the last answer.
 
     `folded` says what PostgreSQL must have, by organisation; `push` is the latency of a push, `lateness` how long after
     its due time it left.
@@ -45,6 +46,7 @@ class Pushed:
 
     pushes: int = 0
     measured: int = 0
+    measured_seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     folded: list[Folded] = field(default_factory=list)
@@ -138,6 +140,7 @@ async def run_pushes(plan: Pushes) -> Pushed:
     await pool.run(times, plan.until_ns, lambda number, due_ns: _Push(score, number, due_ns))
     score.pushed.effort = meter.read()
     await pool.wait_answered()
+    score.pushed.measured_seconds = (time.monotonic_ns() - max(plan.measured_ns, plan.from_ns)) / 1e9
     pool.close()
     score.pushed.folded = [desk.folded for desk in score.desks]
     score.pushed.push = score.latencies.counted()

@@ -19,6 +19,7 @@ from benchmarks.harness.people import Connection, Organization, create_organizat
 from benchmarks.harness.pushers import Pushed, Pushes, run_pushers
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writers import Writes, Written, run_writers
+from benchmarks.harness.writing import KEEPING_UP
 from core.queries import load
 
 _queries = load("benchmarks.harness")
@@ -67,8 +68,12 @@ class PushingOutcome:
 
     @property
     def mutations_per_second(self) -> float:
-        """Mutations that were due in the measured time and applied, merged or known as a repeat."""
-        return self.pushed.measured / self.pushing.seconds
+        """Mutations that were due in the measured time and applied, merged or known as a repeat, over that time.
+
+        At a rate, what it takes for those that are owed at its end counts as well.
+        """
+        owing = self.pushed.measured_seconds if self.pushing.per_second else 0.0
+        return self.pushed.measured / max(self.pushing.seconds, owing)
 
     @property
     def cpu_us_per_mutation(self) -> float:
@@ -254,6 +259,8 @@ def _list_caveats(outcome: PushingOutcome) -> list[str]:
         found.append("the load client is the limit: the system may do better")
     if outcome.pushing.per_second and lateness is not None and lateness.histogram().percentile_ms(99) > 5:
         found.append(f"1 % of the pushes left {lateness.histogram().percentile_ms(99):.1f} ms late or more")
+    if outcome.pushing.per_second and outcome.pushed.measured_seconds > KEEPING_UP * outcome.pushing.seconds:
+        found.append("the system did not keep up: the latencies are those of a queue that grew")
     if outcome.usage.others_share > 0.05:
         found.append(f"other programs used {outcome.usage.others_share:.0%} of the machine meanwhile")
     return found

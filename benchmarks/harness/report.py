@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,15 @@ from typing import Any
 
 import asyncpg
 
+from benchmarks.harness.accounting import find_replaced, list_processes
 from benchmarks.harness.latencies import Histogram, write_log
 from benchmarks.harness.live import Outcome
 from benchmarks.harness.machine import ROOT, file_system, read_durability, read_machine
 from benchmarks.harness.pushing import PushingOutcome
+from benchmarks.harness.results import describe_verdict
 from benchmarks.harness.stack import Stack
 from benchmarks.harness.writing import WritingOutcome
+from cli.home import Home
 
 RESULTS = ROOT / "benchmarks" / "results"
 _folder = RESULTS
@@ -32,15 +36,22 @@ def keep_in(folder: Path) -> None:
 
 @dataclass(slots=True)
 class Verdict:
-    """A target, whether it was met (None: it could not be measured), and the figures that say so."""
+    """A target, whether it was met (None: it could not be measured), and the figures that say so.
+
+    Of an invalid run `met` is None and nothing is said.
+    """
 
     target: str
     met: bool | None
     figures: str
+    valid: bool = True
 
     def __str__(self) -> str:
-        word = {True: "met", False: "MISSED", None: "not measurable"}[self.met]
-        return f"{self.target}: {word}: {self.figures}"
+        return describe_verdict(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the result file."""
+        return {"target": self.target, "met": self.met, "figures": self.figures, "valid": self.valid}
 
 
 @dataclass(slots=True)
@@ -56,6 +67,9 @@ class Report:
     durability: dict[str, str] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     _begun: float = field(default_factory=time.time)
+    _stack: Stack | None = None
+    _processes: Mapping[str, int] = field(default_factory=dict)
+    _killed: str = ""
 
     def say(self, line: str = "") -> None:
         """Print a line."""
@@ -63,6 +77,7 @@ class Report:
 
     async def introduce(self, stack: Stack) -> None:
         """Print what is measured, on what, how durable, and without which limits."""
+        self._stack, self._processes = stack, list_processes(stack.home, stack.up_pid)
         self.say(f"{self.name}: {read_machine()}")
         connection = await asyncpg.connect(stack.owner_database_url)
         try:
@@ -118,17 +133,32 @@ class Report:
         self.invalid += [f"{label}: {fault}" for fault in outcome.invalid]
 
     def judge(self, target: str, met: bool | None, figures: str) -> None:
-        """Print and keep a verdict."""
-        self.verdicts.append(verdict := Verdict(target, met, figures))
+        """Print and keep a verdict; none if something was wrong with a run."""
+        verdict = Verdict(target, None, "", False) if self.invalid else Verdict(target, met, figures)
+        self.verdicts.append(verdict)
         self.say(str(verdict))
+
+    def expect_killed(self, role: str) -> None:
+        """Take the end of a role's processes for the benchmark's own doing."""
+        self._killed = role
 
     def finish(self) -> int:
         """Write the files; the exit status: 0 if every run is valid, whatever its figures."""
+        stack = self._stack if self._stack and self._stack.home and self._stack.home.exists() else None
+        if stack is not None:
+            after = list_processes(stack.home, stack.up_pid)
+            replaced = find_replaced(self._processes, after, killed=self._killed)
+            self.invalid += [fault for fault in replaced if not any(fault in known for known in self.invalid)]
         for fault in self.invalid:
             self.say(f"INVALID: {fault}")
+        if self.invalid:
+            self.verdicts = [Verdict(verdict.target, None, "", False) for verdict in self.verdicts]
         _folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._begun))
         path = _folder / f"{stamp}-{self.name}.json"
+        if self.invalid and stack is not None and stack.home is not None:
+            logs = shutil.copytree(Home(stack.home).logs, path.with_suffix(".logs"))
+            self.say(f"the logs of the processes are kept in {logs}")
         path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         if self.histograms:
             seconds = time.time() - self._begun
@@ -143,7 +173,7 @@ class Report:
             "command": self.command,
             "valid": not self.invalid,
             "invalid": self.invalid,
-            "verdicts": [{"target": v.target, "met": v.met, "figures": v.figures} for v in self.verdicts],
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
             "machine": read_machine().as_dict(),
             "durability": self.durability,
             "absent": self.absent,

@@ -25,8 +25,14 @@ class Result:
 
     @property
     def runs(self) -> Mapping[str, Mapping[str, Any]]:
-        """Those that are figures of some work; by their labels."""
-        return {label: run for label, run in self.content["runs"].items() if isinstance(run, dict)}
+        """Those that are figures of some work; by their labels. `invalid` also has what is wrong with all."""
+        runs = {label: run for label, run in self.content["runs"].items() if isinstance(run, dict)}
+        shared = [
+            fault
+            for fault in self.content["invalid"]
+            if not fault.startswith(tuple(f"{each}: " for each in runs))
+        ]
+        return {label: {**run, "invalid": [*run.get("invalid", ()), *shared]} for label, run in runs.items()}
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
@@ -42,6 +48,19 @@ def read_results(folder: Path) -> list[Result]:
 def latest(results: list[Result]) -> list[Result]:
     """Of each benchmark the last result."""
     return list({result.name: result for result in results}.values())
+
+
+def describe_verdict(verdict: Mapping[str, Any]) -> str:
+    """The verdict as a line for a person."""
+    word = verdict_word(verdict)
+    return f"{verdict['target']}: {word}" + (f": {verdict['figures']}" if verdict["figures"] else "")
+
+
+def verdict_word(verdict: Mapping[str, Any]) -> str:
+    """Met, missed, invalid, or why it is none of these."""
+    if not verdict.get("valid", True):
+        return "INVALID"
+    return {True: "met", False: "MISSED", None: "not measurable"}[verdict["met"]]
 
 
 def target_of(verdict: Mapping[str, Any]) -> str | None:

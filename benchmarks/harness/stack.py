@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,12 +73,14 @@ def run_stack(
     folder.chmod(0o711)
     place = Home(home or folder / "home")
     lifted = LIFTED if lift else ()
-    environment = _environment({**dict.fromkeys(lifted, "0"), **(settings or {})})
-    api_port = pick_free(HOST)
+    api_port, relay_port = pick_free(HOST), pick_free(HOST)
+    # Its own, also for the relay: two benchmarks that start together would both take the usual one.
+    given = {"BRANCHLINE_RELAY_PORT": str(relay_port), **dict.fromkeys(lifted, "0"), **(settings or {})}
+    environment = _environment(given)
     command = [sys.executable, "-m", "cli.main", "up", f"--home={place.path}"]
     command += [] if demo else ["--no-demo"]
     command += [f"--gateways={gateways}", f"--api-port={api_port}"]
-    command += [f"--gateway-port={_free_run(gateways + 1, taken=api_port)}"]
+    command += [f"--gateway-port={_free_run(gateways + 1, taken=(api_port, relay_port))}"]
     begun = time.monotonic()
     try:
         with (folder / "up.log").open("w+") as log:
@@ -123,12 +125,12 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     return inherited | {"PYTHONPATH": root} | dict(added)
 
 
-def _free_run(count: int, *, taken: int) -> int:
+def _free_run(count: int, *, taken: Collection[int]) -> int:
     """The first of `count` free ports in a row."""
     while True:
-        first = pick_free(HOST, taken=[taken])
+        first = pick_free(HOST, taken=taken)
         rest = range(first + 1, first + count)
-        if taken not in rest and all(pick_free(HOST, preferred=port) == port for port in rest):
+        if not set(taken) & set(rest) and all(pick_free(HOST, preferred=port) == port for port in rest):
             return first
 
 

@@ -53,7 +53,8 @@ class Written:
     """What became of it. `record_ids` are those of the writes that were acknowledged.
 
     `lateness` is how long after its due time a request left: the load client's own delay, or a server so far behind
-    that all connections were taken. `measured` counts acknowledged writes that were due from `measured_ns`.
+    that all connections were taken. `measured` counts acknowledged writes that were due from `measured_ns`, and
+    `measured_seconds` is from there to the last answer.
     """
 
     due: int = 0
@@ -65,7 +66,7 @@ class Written:
     record_ids: list[str] = field(default_factory=list)
     latencies: Counted | None = None
     lateness: Counted | None = None
-    seconds: float = 0.0
+    measured_seconds: float = 0.0
     effort: Effort = field(default_factory=lambda: Effort(0.0, 0.0, 0.0))
 
 
@@ -136,12 +137,11 @@ async def run_writes(plan: Writes) -> Written:
     await pool.open_for(times)
     gc.freeze()
     meter = EffortMeter()
-    begun = time.monotonic()
     await pool.run(times, plan.until_ns, lambda number, due_ns: _Write(score, number, due_ns))
     written = score.written
     written.effort = meter.read()
     await pool.wait_answered()
-    written.seconds = time.monotonic() - begun
+    written.measured_seconds = (time.monotonic_ns() - max(plan.measured_ns, plan.from_ns)) / 1e9
     pool.close()
     written.latencies = score.latencies.counted()
     written.lateness = pool.lateness.counted()

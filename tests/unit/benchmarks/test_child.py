@@ -1,6 +1,8 @@
 """A process of the load client answers, also at length, and says what is wrong with it."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -39,6 +41,20 @@ async def test_it_answers_at_any_length_and_goes_on_after_an_error(child: Child)
     assert await child.ask("repeat", 3) == b"xxx"
     effort = await child.ask("effort")
     assert effort.cpu_share >= 0
+
+
+async def test_ctrl_c_does_not_end_a_child_not_even_while_it_starts() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    child = Child("test", program, None)
+    try:
+        # A terminal sends it to all of its processes.
+        os.kill(child.pid, signal.SIGINT)
+        assert await child.ask("repeat", 1) == b"x"
+        os.kill(child.pid, signal.SIGINT)
+        assert await child.ask("repeat", 2) == b"xx"
+    finally:
+        child.stop()
+    assert signal.getsignal(signal.SIGINT) is handler, "the parent hears it as before"
 
 
 async def test_one_that_does_not_begin_says_why() -> None:

@@ -124,6 +124,21 @@ def test_of_a_benchmark_that_ran_twice_the_last_counts_and_earlier_ones_are_comp
     assert "Compared" not in render(now)
 
 
+def test_what_is_wrong_with_a_whole_benchmark_leaves_no_figure_of_any_of_its_runs(tmp_path: Path) -> None:
+    verdict = {"target": "P10", "met": None, "figures": "", "valid": False}
+    fault = "3 answers: HTTP 500"
+    keep(tmp_path / "now", "1", "lists", {"run": LIVE}, invalid=[fault], verdicts=[verdict])
+    keep(tmp_path / "before", "0", "lists", {"run": LIVE})
+    now, before = (read_results(tmp_path / name) for name in ("now", "before"))
+    text = render(now, before)
+    assert "1 of invalid runs" in text
+    assert '<span class="missed">invalid</span>' in text
+    assert f"lists: INVALID: {fault}" in text
+    assert "invalid: no figure" in text
+    assert "<svg" not in text
+    assert "12.5" not in text
+
+
 def test_the_command_writes_the_page_and_ends_as_the_runs_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

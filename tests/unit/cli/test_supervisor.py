@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.roles import Role, wait_ready
 from cli.supervisor import ChildSpec, LogFile, Supervisor, show_postgresql_line, show_role_line
+from core.status_server import Readiness, StatusServer
 
 
 def spec(folder: Path, program: str, **more: object) -> ChildSpec:
@@ -157,3 +159,19 @@ def test_a_log_file_that_grows_too_large_is_begun_again(
 )
 def test_postgresql_is_quoted_only_when_it_is_at_an_end(line: bytes, shown: bool | None) -> None:
     assert show_postgresql_line(line) == (line.decode() if shown else None)
+
+
+def test_another_programs_process_at_the_port_is_not_the_child_that_is_waited_for(tmp_path: Path) -> None:
+    async def test(supervisor: Supervisor, said: list[str]) -> None:
+        ready = Readiness(True, details={"leader": True})
+        async with StatusServer("127.0.0.1", 0, role="relay", readiness=lambda: ready) as another:
+            role = Role("worker", "relay", another.port, {}, must_lead=True)
+            program = (
+                "import sys, time; time.sleep(0.3); print('branchline: the port is taken.'); sys.exit(2)"
+            )
+            child = supervisor.start(spec(tmp_path, program, hopeless_status=2))
+            with pytest.raises(ExceptionGroup) as caught:
+                await wait_ready("127.0.0.1", [(role, child)], said.append)
+        assert [str(error) for error in caught.value.exceptions] == ["the port is taken."]
+
+    run_with_supervisor(test)

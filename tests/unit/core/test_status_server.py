@@ -1,7 +1,9 @@
 """The three paths that every process answers, and the small server for those without an HTTP server."""
 
 import asyncio
+import os
 
+import orjson
 import pytest
 
 from core.lifecycle import StartupError
@@ -27,9 +29,13 @@ def test_readiness_names_the_dependency_that_is_missing() -> None:
     answer = status_response("/readyz?verbose", not_ready, "gateway")
     assert answer is not None
     assert answer.status == 503
-    assert answer.body == (
-        b'{"ready":false,"role":"gateway","dependencies":{"redis":{"ready":false,"error":"refused"}},"behind_changes":3}'
-    )
+    assert orjson.loads(answer.body) == {
+        "ready": False,
+        "role": "gateway",
+        "pid": os.getpid(),
+        "dependencies": {"redis": {"ready": False, "error": "refused"}},
+        "behind_changes": 3,
+    }
 
 
 def test_a_process_that_is_not_ready_is_alive() -> None:
@@ -45,7 +51,8 @@ def test_other_paths_are_left_to_the_caller() -> None:
 async def test_the_server_answers_get_and_head_and_refuses_the_rest() -> None:
     async with StatusServer(HOST, 0, role="relay", readiness=lambda: Readiness(True)) as server:
         line, body = await ask(server.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (line, body) == ("HTTP/1.1 200 OK", b'{"ready":true,"role":"relay","dependencies":{}}')
+        assert line == "HTTP/1.1 200 OK"
+        assert orjson.loads(body) == {"ready": True, "role": "relay", "pid": os.getpid(), "dependencies": {}}
         line, body = await ask(server.port, b"GET /metrics HTTP/1.1\r\n\r\n")
         assert line == "HTTP/1.1 200 OK"
         assert b"branchline_hop_seconds" in body
