@@ -10,7 +10,7 @@ system is one that `branchline up` has started here, with BRANCHLINE_CONNECTIONS
 Writes are due at their time, whether or not the last one has returned, and a delivery's latency runs from there to its
 arrival at each user: the entry `WS delivery`. Locust rounds what takes over 100 ms; the page `/deliveries` and the line
 at the end are in steps of 0.1 ms. A gap, a change that comes twice or out of order, a socket that breaks by itself, or
-a user that does not come up to the head at the end, is a failure.
+a user that does not come up to the head at the end, is a failure, and so is a run without a delivery.
 """
 
 import json
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]  # the library has no types
+from gevent.event import Event  # type: ignore[import-untyped]
 from locust import HttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -80,7 +81,11 @@ def _show_deliveries() -> dict[str, Any]:
 
 
 def _say(environment: Environment, **_: Any) -> None:
-    print(f"deliveries, from due time to arrival: {_deliveries.counted().histogram()}")
+    histogram = _deliveries.counted().histogram()
+    print(f"deliveries, from due time to arrival: {histogram}")
+    if not histogram.count:
+        print("nothing was delivered: let it run longer, or with more users")
+        environment.process_exit_code = 1
 
 
 for _event, _listener in (
@@ -111,9 +116,10 @@ class BranchUser(HttpUser):
         self.due_ns = time.monotonic_ns()
         self.place: dict[str, Any] | None = None
         self.seen = 0
-        self.is_leaving = self.expects_loss = False
+        self.leaving = Event()
+        self.expects_loss = False
         self.socket: ClientConnection | None = None
-        self.follow()
+        gevent.spawn(self.follow)
 
     def on_stop(self) -> None:
         """Come up to the head, or say that something was lost."""
@@ -124,7 +130,7 @@ class BranchUser(HttpUser):
         position = self.place["offset"] if self.place else 0
         if position < head:
             self.say("complete", 0, ValueError(f"at {position} of {head} after {DRAIN_SECONDS:g} s"))
-        self.is_leaving = True
+        self.leaving.set()
         if self.socket is not None:
             self.socket.close()
 
@@ -147,50 +153,44 @@ class BranchUser(HttpUser):
             self.client.post("/api/leads", json=lead)
 
     def follow(self) -> None:
-        """Open a socket, subscribe from where this user is, and read it in the background."""
-        begun = time.monotonic_ns()
-        try:
-            socket = connect(
-                _enrolled["gateway_url"], subprotocols=[SUBPROTOCOL], compression=None, max_size=None
-            )
-            self.send(socket, type="authenticate", token=self.token, client_id=self.client_id)
-            self.socket = socket
-            since = self.place or (None if self.starts_with_snapshot else "now")
-            gevent.spawn(self.read, socket, since, begun)
-        except (OSError, ConnectionClosed) as error:
-            self.say("connect", (time.monotonic_ns() - begun) / 1e6, error)
-            if not self.is_leaving:
-                gevent.spawn_later(self.chance.uniform(0, 5), self.follow)
+        """Hold a socket; when it ends open another one, and go on from there."""
+        while not self.leaving.is_set():
+            begun = time.monotonic_ns()
+            try:
+                with connect(
+                    _enrolled["gateway_url"], subprotocols=[SUBPROTOCOL], compression=None, max_size=None
+                ) as socket:
+                    self.socket = socket
+                    self.send(socket, type="authenticate", token=self.token, client_id=self.client_id)
+                    self.read(socket, self.place or (None if self.starts_with_snapshot else "now"), begun)
+            except (OSError, ConnectionClosed) as error:
+                if not (self.leaving.is_set() or self.expects_loss):
+                    name = "connect" if self.socket is None else "lost"
+                    self.say(name, (time.monotonic_ns() - begun) / 1e6, error)
+            self.socket, self.expects_loss = None, False
+            self.leaving.wait(self.chance.uniform(0, 2))
 
     def send(self, socket: ClientConnection, **message: Any) -> None:
         """Send a message."""
         socket.send(json.dumps(message))
 
     def read(self, socket: ClientConnection, since: Any, begun: int) -> None:
-        """Take what comes until the socket ends; then follow again, from there."""
-        try:
-            for data in socket:
-                message = json.loads(data)
-                match message["type"]:
-                    case "ready":
-                        asked = {} if since is None else {"since": since}
-                        self.send(socket, type="subscribe", id=1, topic="leads", **asked)
-                    case "subscribed":
-                        self.subscribed(message, since)
-                        self.say("connect", (time.monotonic_ns() - begun) / 1e6)
-                    case "delta":
-                        self.take(message, len(data))
-                    case "head" if self.place is not None:
-                        self.place["offset"] = max(self.place["offset"], message["offset"])
-                    case "rejected":
-                        self.say("rejected", 0, ValueError(message["code"]))
-        except (OSError, ConnectionClosed) as error:
-            if not (self.is_leaving or self.expects_loss):
-                self.say("lost", 0, error)
-            self.expects_loss = False
-        if not self.is_leaving:
-            gevent.sleep(self.chance.uniform(0, 2))
-            self.follow()
+        """Subscribe, and take what comes until the socket ends."""
+        for data in socket:
+            message = json.loads(data)
+            match message["type"]:
+                case "ready":
+                    asked = {} if since is None else {"since": since}
+                    self.send(socket, type="subscribe", id=1, topic="leads", **asked)
+                case "subscribed":
+                    self.subscribed(message, since)
+                    self.say("connect", (time.monotonic_ns() - begun) / 1e6)
+                case "delta":
+                    self.take(message, len(data))
+                case "head" if self.place is not None:
+                    self.place["offset"] = max(self.place["offset"], message["offset"])
+                case "rejected":
+                    self.say("rejected", 0, ValueError(message["code"]))
 
     def subscribed(self, message: dict[str, Any], since: Any) -> None:
         """Note where this user is."""
@@ -283,8 +283,8 @@ class FlakyLine(BranchUser):
 
     def lose_the_line(self) -> None:
         """Again and again, without a word to the server."""
-        while not self.is_leaving:
+        while not self.leaving.is_set():
             gevent.sleep(self.chance.uniform(5, 20))
-            if self.socket is not None and not self.is_leaving:
+            if self.socket is not None and not self.leaving.is_set():
                 self.expects_loss = True
                 self.socket.socket.close()

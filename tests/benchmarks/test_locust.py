@@ -36,6 +36,13 @@ def test_branches_at_work_are_measured_and_lose_nothing(bench_stack: Stack, tmp_
     assert entries["connect"]["num_requests"] >= 6
     assert sum(each["num_failures"] for each in entries.values()) == 0
     assert "deliveries, from due time to arrival: p50" in finished.stdout + finished.stderr
+    assert "Deprecat" not in finished.stdout + finished.stderr
+
+
+def test_a_run_in_which_nothing_came_is_no_success(bench_stack: Stack, tmp_path: Path) -> None:
+    finished = run_locust(bench_stack, tmp_path, "-u", "1", "-t", "1s", "QuietOffice")
+    assert finished.returncode == 1
+    assert "nothing was delivered" in finished.stdout + finished.stderr
 
 
 def test_without_a_system_it_says_so(bench_stack: Stack, tmp_path: Path) -> None:
