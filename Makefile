@@ -37,7 +37,7 @@ check: setup  ## ruff, mypy --strict and the import rule
 bench: setup  ## the benchmark suite; ARGS go to `branchline bench`
 	@exec $(ENVIRONMENT)/branchline bench $(ARGS)
 
-bench-full: setup  ## the same with a log of ten million changes and the slow peers; an hour and more, 20 GB
+bench-full: setup  ## the same with a log of ten million changes and the slow peers; about half an hour, 20 GB
 	@exec $(ENVIRONMENT)/branchline bench --full
 
 audit: setup  ## known faults of what the locks pin; fails as well where no source of advisories answers

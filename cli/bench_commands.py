@@ -146,7 +146,7 @@ def big_log(
     seconds: Seconds = 15,
     seed: Annotated[int, typer.Option(help="Of the positions from which is caught up.")] = 1,
 ) -> int:
-    """Writes and catching up with ten million changes in the log, beside a small one (P7). Takes 20 GB and long."""
+    """Writes and catching up with ten million changes in the log, beside few (P7): 20 GB, a quarter of an hour."""
     from benchmarks import big_log as benchmark
 
     with open_stack(url) as stack:
