@@ -22,6 +22,7 @@ from cli.roles import list_roles, start_role, wait_ready
 from cli.supervisor import Supervisor
 from core.lifecycle import EXIT_OK, StartupError, fail, install_signal_handlers, startup_error_in
 from core.settings import Settings, load_settings, unknown_variables
+from core.telemetry import blank
 from core.tls import server_context
 
 LEFT_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
@@ -203,7 +204,7 @@ async def _work(plan: Plan, supervisor: Supervisor) -> None:
         await seed(settings.owner_database_url, progress=say)
     await _start_roles(plan, supervisor)
     plan.home.keep_environment(_environment(settings, owner=True))
-    print(_ready_line(settings), flush=True)
+    print(ready_line(settings), flush=True)
     await supervisor.wait_defect()
 
 
@@ -278,14 +279,16 @@ def _environment(settings: Settings, *, owner: bool) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value}
 
 
-def _ready_line(settings: Settings) -> str:
+def ready_line(settings: Settings) -> str:
+    """What is printed when everything runs: where. With passwords in development only, where programs take them up."""
     host = _reachable(settings.host)
     host = f"[{host}]" if ":" in host else host
     s = "s" if settings.tls_cert else ""
-    return (
+    line = (
         f"ready api=http{s}://{host}:{settings.api_port} gateway=ws{s}://{host}:{settings.gateway_port}/ws "
         f"database={settings.owner_database_url} redis={settings.redis_url}"
     )
+    return blank(line) if settings.production else line
 
 
 def _is_loopback(host: str) -> bool:

@@ -118,10 +118,11 @@ def get_logger() -> Any:
 
 def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank the values of keys that hold secrets or contents, and whatever looks like a token in the rest."""
-    return {key: REDACTED if key.lower() in _SECRET_KEYS else _clean(value) for key, value in event.items()}
+    return {key: REDACTED if key.lower() in _SECRET_KEYS else blank(value) for key, value in event.items()}
 
 
-def _clean(value: Any) -> Any:
+def blank(value: Any) -> Any:
+    """Give a value without what looks like a token, a password in an address, or a row in it."""
     match value:
         case str():
             value = _TICKET.sub(r"\1" + REDACTED, _JWT.sub(REDACTED, value))
@@ -130,7 +131,7 @@ def _clean(value: Any) -> Any:
         case Mapping():
             return redact(None, "", dict(value))
         case list() | tuple() | set() | frozenset():
-            return [_clean(item) for item in value]
+            return [blank(item) for item in value]
         case _:
             return value
 
