@@ -22,7 +22,6 @@ from cli.roles import list_roles, start_role, wait_ready
 from cli.supervisor import Supervisor
 from core.lifecycle import EXIT_OK, StartupError, fail, install_signal_handlers, startup_error_in
 from core.settings import Settings, load_settings, unknown_variables
-from core.telemetry import blank
 from core.tls import server_context
 
 LEFT_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
@@ -288,7 +287,12 @@ def ready_line(settings: Settings) -> str:
         f"ready api=http{s}://{host}:{settings.api_port} gateway=ws{s}://{host}:{settings.gateway_port}/ws "
         f"database={settings.owner_database_url} redis={settings.redis_url}"
     )
-    return blank(line) if settings.production else line
+    if not settings.production:
+        return line
+    # Imported here: it brings the library of metrics, which `up` has no use for.
+    from core.telemetry import blank
+
+    return str(blank(line))
 
 
 def _is_loopback(host: str) -> bool:
