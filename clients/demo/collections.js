@@ -3,13 +3,13 @@
 const FIRST_CURRENCY = "EUR"; // the database's, of a record that it has not seen yet
 const money = new Map();
 
-/** "€12,400", or nothing. Amounts come as text, exact to the cent; on the page the cents do not matter. */
+/** "€12,400", with cents where there are any, or nothing. Amounts come as text, exact to the cent, and are not rounded. */
 export function formatMoney(amount, currency = FIRST_CURRENCY) {
   if (amount === null || amount === undefined) return "";
   if (!money.has(currency)) {
-    money.set(currency, new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: 0 }));
+    money.set(currency, new Intl.NumberFormat("en", { style: "currency", currency, trailingZeroDisplay: "stripIfInteger" }));
   }
-  return money.get(currency).format(Number(amount));
+  return money.get(currency).format(amount);
 }
 
 /** "expected close" of `expected_close_on`. */

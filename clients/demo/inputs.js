@@ -1,10 +1,10 @@
 /** How a field of each kind is shown, put into an input, and read from it. Values are as the API has them. */
 
+import { formatMoney } from "./collections.js";
 import { capitalised } from "./words.js";
 
 const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-const exact = { style: "currency", trailingZeroDisplay: "stripIfInteger" };
 const choiceWords = (choice) => capitalised(choice.replaceAll("_", " "));
 
 const plain = { text: (value) => value, put: (value) => value, read: (text) => text.trim() || null };
@@ -25,7 +25,7 @@ const KINDS = {
     attributes: { type: "number", min: 0, step: 1 },
   },
   money: {
-    text: (value, _, { currency }) => new Intl.NumberFormat("en", { ...exact, currency }).format(value),
+    text: (value, _, { currency }) => formatMoney(value, currency),
     put: (value) => String(value).replace(/\.00$/, ""),
     read: (text) => text || null, // a decimal number stays text, which is exact
     attributes: { type: "number", min: 0, step: 0.01 },
