@@ -17,7 +17,7 @@ export class Board {
   #flashes = new Map(); // id → branch, for the next frame
   #dragged = null; // id
   #left = { across: 0, down: [] }; // where it was scrolled to when its place was taken
-  #revealed = null; // {id, focus}, in the next frame
+  #revealed = null; // id: the card that is brought into sight in the next frame, with the focus
 
   /** `pane` gives the feed, the filters, the views and takes the writes; see pane.js. */
   constructor(pane, element) {
@@ -36,7 +36,10 @@ export class Board {
     const [from, to] = [this.#columnOf(before), this.#columnOf(after)];
     this.#totals = null;
     if (from !== to || moved) for (const column of [from, to]) if (column) column.isStale = true;
-    if (from !== to && mine) this.#move(id, to);
+    if (from !== to && mine) {
+      if (from?.list.row(id)?.element.contains(document.activeElement)) this.#revealed = id;
+      this.#move(id, to);
+    }
     else if (from !== to) to?.expect(id);
     if (kind !== "removed" && !mine) this.#flashes.set(id, branch);
   }
@@ -71,7 +74,7 @@ export class Board {
     const { across, down } = this.#left;
     this.#element.scrollLeft = across;
     this.#columns.forEach(({ list }, index) => (list.place = down[index] ?? 0));
-    this.#revealed = { id, focus: true };
+    this.#revealed = id;
     this.#pane.draw();
   }
 
@@ -95,7 +98,7 @@ export class Board {
       return new Column(this.#pane, state, {
         onToggle: () => filters.toggleStatus(state),
         onFresh: () => this.#refresh(state),
-        onMove: (id, to) => this.#write(id, to, { focus: true }),
+        onMove: (id, to) => this.#write(id, to),
       });
     });
     this.#element.replaceChildren(...this.#columns.map(({ element }) => element));
@@ -133,25 +136,24 @@ export class Board {
   }
 
   #reveal() {
-    if (!this.#revealed) return;
-    const { id, focus } = this.#revealed;
+    const id = this.#revealed;
     this.#revealed = null;
     const column = this.#columns.find(({ list }) => list.has(id));
     if (!column) return;
     column.element.scrollIntoView({ block: "nearest", inline: "nearest" });
     column.list.reveal(id);
-    if (focus) column.list.row(id).controls[0].focus({ preventScroll: true });
+    column.list.row(id).controls[0].focus({ preventScroll: true });
   }
 
   // ── moving ──────────────────────────────────────────────────────────────────────────────────
 
-  #write(id, state, { focus }) {
+  #write(id, state) {
     const { collection, feed } = this.#pane;
     const record = feed.live.get(id);
     if (!record || record[collection.stateField] === state) return;
     if (!this.#pane.mayWrite(record)) return this.#pane.explainRefusal(id);
     this.#pane.write(id, { [collection.stateField]: state });
-    this.#revealed = { id, focus };
+    this.#revealed = id;
     this.#pane.draw();
   }
 
@@ -181,7 +183,7 @@ export class Board {
     const id = this.#dragged;
     this.#dragged = null;
     this.#pane.draw();
-    if (state && !this.#column(state).list.has(id)) this.#write(id, state, { focus: false });
+    if (state && !this.#column(state).list.has(id)) this.#write(id, state);
   }
 
   #keyed(event) {
@@ -193,7 +195,7 @@ export class Board {
     const here = this.#columns.findIndex(({ list }) => list.has(id));
     const next = this.#columns[here + step];
     if (event.shiftKey || event.ctrlKey) {
-      if (next) this.#write(id, next.state, { focus: true });
+      if (next) this.#write(id, next.state);
     } else this.#focusBeside(event.target, here, step);
   }
 

@@ -2,6 +2,7 @@
 
 import { formatMs } from "./latency.js";
 import { Plot } from "./plot.js";
+import { sentence } from "./words.js";
 
 export class Pill {
   #details;
@@ -34,7 +35,7 @@ export class Pill {
     const words = more ? `${line.words} · ${more}` : line.words;
     if (this.#text.textContent !== words) this.#text.textContent = words;
     this.#details.dataset.state = line.state;
-    this.#$("summary").title = reason || "How this person’s line is doing";
+    this.#$("summary").title = reason ? sentence(reason) : "How this person’s line is doing";
     this.#draw();
   }
 
@@ -46,7 +47,7 @@ export class Pill {
     this.#$(".fact-latency").textContent = measured;
     this.#$(".fact-position").textContent = position ? position.offset.toLocaleString("en") : "none yet";
     this.#$(".fact-pending").textContent = pending === 0 ? "nothing" : `${pending} ${pending === 1 ? "change" : "changes"}`;
-    this.#$(".fact-reason").textContent = line.state === "live" ? "" : reason;
+    this.#$(".fact-reason").textContent = line.state === "live" || !reason ? "" : sentence(reason);
     this.#$(".offline").checked = line.state === "idle";
     this.#plot.show(latency.samples);
   }

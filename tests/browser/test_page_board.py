@@ -271,6 +271,62 @@ async def test_a_card_opens_its_record_and_back_is_where_it_was(open_page: OpenP
     await expect(ben.title(id_)).to_be_focused()
 
 
+async def test_the_focus_goes_with_a_card_that_is_taken_back(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(viewport={"width": 1440, "height": 900})
+    ben, _ = await open_boards(page, stack)
+    (id_,) = add_deals(stack, "Moved and taken back")
+    await ben.title(id_).focus()
+    await page.keyboard.press("Shift+ArrowRight")
+    await expect(ben.card(id_, "proposal").get_by_role("button")).to_be_focused()
+    await page.keyboard.press("Control+z")
+    await expect(ben.card(id_, "qualification").get_by_role("button")).to_be_focused()
+    await drag(page, ben.card(id_), ben.column("proposal"))
+    await page.mouse.up()
+    await expect(ben.card(id_, "proposal").get_by_role("button")).to_be_focused()
+    await page.keyboard.press("Control+z")
+    await expect(ben.card(id_, "qualification").get_by_role("button")).to_be_focused()
+
+
+async def test_what_a_card_says_stays_within_it(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(viewport={"width": 1440, "height": 900})
+    ben, _ = await open_boards(page, stack)
+    large, moved = add_deals(stack, "Within its card", count=2)
+    stack.psql(f"UPDATE deals SET amount = 999999999999.99 WHERE id = '{large}'")
+    amount = ben.card(large).locator(".amount")
+    await expect(amount).to_have_text("€999,999,999,999.99")
+    await ben.element.locator(".pill-text").click()
+    await ben.element.get_by_role("switch", name="Go offline").check()
+    await expect(ben.element.locator(".fact-reason")).to_have_text("Paused.")
+    await page.keyboard.press("Escape")
+    await ben.title(moved).focus()
+    await page.keyboard.press("Shift+ArrowRight")
+    word = ben.card(moved, "proposal").locator(".by")
+    await expect(word).to_have_text("Saved on this device")
+    for place, card in ((amount, ben.card(large)), (word, ben.card(moved))):
+        inner, outer = await place.bounding_box(), await card.bounding_box()
+        assert inner is not None
+        assert outer is not None
+        assert outer["x"] <= inner["x"]
+        assert inner["x"] + inner["width"] <= outer["x"] + outer["width"]
+
+
+async def test_two_boards_side_by_side_show_four_stages_and_the_edge_of_the_last(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page(viewport={"width": 1440, "height": 900})
+    ben, _ = await open_boards(page, stack)
+    board = await ben.element.locator(".board").bounding_box()
+    won, lost = [await ben.column(stage).bounding_box() for stage in ("won", "lost")]
+    assert board is not None
+    assert won is not None
+    assert lost is not None
+    edge = board["x"] + board["width"]
+    assert won["x"] + won["width"] < edge
+    assert edge - lost["x"] > 24
+    for name in await ben.element.locator(".stage").all():
+        assert await name.evaluate("(stage) => stage.scrollWidth <= stage.clientWidth")
+
+
 @pytest.fixture
 def many_deals(stack: Stack) -> Iterator[int]:
     """Deals enough for long columns, taken away afterwards; how many there are."""
