@@ -60,7 +60,14 @@ export const COLLECTIONS = {
     states: LEAD_STATES,
     fields: LEAD_FIELDS,
     amountField: "estimated_value",
-    sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-estimated_value:numeric": "Value" },
+    sorts: {
+      "-created_at": "Newest",
+      "-updated_at": "Last changed",
+      name: "Name",
+      "-name": "Name, from Z",
+      "-estimated_value:numeric": "Value",
+      "estimated_value:numeric": "Value, from least",
+    },
     about: (lead) => lead.company,
   },
   deals: {
@@ -72,7 +79,15 @@ export const COLLECTIONS = {
     states: DEAL_STATES,
     fields: DEAL_FIELDS,
     amountField: "amount",
-    sorts: { "-created_at": "Newest", "-updated_at": "Last changed", name: "Name", "-amount:numeric": "Amount", expected_close_on: "Closing" },
+    sorts: {
+      "-created_at": "Newest",
+      "-updated_at": "Last changed",
+      name: "Name",
+      "-name": "Name, from Z",
+      "-amount:numeric": "Amount",
+      "amount:numeric": "Amount, from least",
+      expected_close_on: "Closing",
+    },
     about: (deal) => (deal.probability === null ? null : `${deal.probability} %`),
   },
 };
@@ -103,9 +118,13 @@ export function nextState(collection, record) {
 
 const folded = new WeakMap();
 
-/** Whether a record's name or company holds `needle`, which is folded already; accents and case aside. */
+/** Whether a text by which a person would look for a record holds `needle`, which is folded already; accents and case aside. */
 export function matches(record, needle) {
-  if (!folded.has(record)) folded.set(record, fold(`${record.name} ${record.company ?? ""}`));
+  if (!folded.has(record)) {
+    const { name, company, email, phone } = record;
+    const digits = phone?.replace(/[^+\d]/g, ""); // for who types it spaced in another way
+    folded.set(record, fold([name, company, email, phone, digits].join("\n")));
+  }
   return folded.get(record).includes(needle);
 }
 

@@ -29,10 +29,7 @@ export class Filters {
       this.branch = this.#branches.value;
       onChange({ isSort: false, isStep: true });
     });
-    this.#sorts.addEventListener("change", () => {
-      this.sort = this.#sorts.value;
-      onChange({ isSort: true, isStep: true });
-    });
+    this.#sorts.addEventListener("change", () => this.order(this.#sorts.value));
   }
 
   /** Takes what an address says: `{find, branch, status, sort}`; `branch` is a slug, all of them may be missing. */
@@ -72,6 +69,12 @@ export class Filters {
   toggleStatus(status) {
     this.status = this.status === status ? "" : status;
     this.#onChange({ isSort: false, isStep: true });
+  }
+
+  /** Another order. */
+  order(sort) {
+    this.sort = this.#sorts.value = sort;
+    this.#onChange({ isSort: true, isStep: true });
   }
 
   get isOn() {

@@ -29,14 +29,17 @@ export class WindowedList {
     scroller.addEventListener("scroll", onScroll, { passive: true });
     scroller.addEventListener("keydown", (event) => this.#keyed(event));
     scroller.addEventListener("focusin", (event) => this.#focused(event));
-    new ResizeObserver(onScroll).observe(scroller);
+    new ResizeObserver(() => {
+      this.#measure(); // a narrower one may have higher rows
+      onScroll();
+    }).observe(scroller);
   }
 
   /** The ids of all records, in order. Call `draw` afterwards. */
   set ids(ids) {
     this.#ids = ids;
     this.#indexOf = new Map(ids.map((id, index) => [id, index]));
-    this.#scroller.setAttribute("aria-rowcount", ids.length);
+    this.#scroller.closest('[role="grid"]').setAttribute("aria-rowcount", ids.length);
   }
 
   get ids() {
@@ -100,7 +103,7 @@ export class WindowedList {
 
   /** Shows what is in sight. Call it in an animation frame. */
   draw() {
-    this.#rowHeight ||= parseFloat(getComputedStyle(this.#scroller).getPropertyValue("--row"));
+    if (this.#rowHeight === 0) this.#measure();
     const height = this.#rowHeight;
     this.#stretch();
     const first = Math.max(0, Math.floor(this.#scroller.scrollTop / height) - SPARE_ROWS);
@@ -132,6 +135,10 @@ export class WindowedList {
   scrollTo(id) {
     const top = id ? this.#indexOf.get(id) * this.#rowHeight - this.#scroller.clientHeight / 3 : 0;
     this.#scroller.scrollTo({ top });
+  }
+
+  #measure() {
+    this.#rowHeight = parseFloat(getComputedStyle(this.#scroller).getPropertyValue("--row"));
   }
 
   #stretch() {

@@ -5,11 +5,13 @@ import { textOf } from "./inputs.js";
 import { capitalised } from "./words.js";
 
 const template = document.getElementById("loss");
+const NARROW_PX = 540; // of a pane, as in review.css
 
 export class Losses {
   #pane;
   #element;
   #items = new Map(); // id → its element
+  #areSeveral = false;
   #$ = (selector) => this.#element.querySelector(selector);
 
   /** `pane` gives the client, the records and the names. */
@@ -31,6 +33,7 @@ export class Losses {
     this.#element.hidden = losses.length === 0;
     const title = losses.length === 1 ? "Somebody wrote over a value of yours" : `Others wrote over ${losses.length} values of yours`;
     if (this.#$("h2").textContent !== title) this.#$("h2").textContent = title;
+    this.#fold(losses.length > 1);
     const ids = new Set(losses.map(({ id }) => id));
     for (const [id, item] of this.#items) {
       if (ids.has(id)) continue;
@@ -44,6 +47,13 @@ export class Losses {
       }
       this.#fill(this.#items.get(loss.id), loss);
     }
+  }
+
+  /** Where there is little room several of them are one line until somebody opens it. */
+  #fold(areSeveral) {
+    if (areSeveral === this.#areSeveral || this.#element.matches(":hover")) return;
+    this.#areSeveral = areSeveral;
+    this.#$("details").open = !areSeveral || this.#element.offsetWidth > NARROW_PX;
   }
 
   #make(loss) {

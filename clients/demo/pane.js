@@ -484,7 +484,7 @@ export class Pane {
     this.collection = COLLECTIONS[shown.list] ?? COLLECTIONS.leads;
     this.filters.restore(this.collection, shown);
     this.#tabs.select(this.collection.name);
-    this.#$(".list").setAttribute("aria-label", this.collection.title);
+    this.#$(".grid").setAttribute("aria-label", this.collection.title);
     this.#form.show(this.collection);
     if (shown.record && !this.#record.isOpen) this.#sheet.leave();
     this.#isBoard = shown.view === "board" && Boolean(this.collection.hasBoard);

@@ -1,11 +1,13 @@
 /** The rows of a pane: which records are in it and where, so that none moves under somebody's pointer. */
 
+import { Heads } from "./heads.js";
 import { WindowedList } from "./list.js";
 import { Row } from "./row.js";
 
 export class Table {
   #pane;
   #list;
+  #heads;
   #freshButton;
   #empty;
   #shownIds = [];
@@ -19,6 +21,7 @@ export class Table {
     this.#pane = pane;
     const list = element.querySelector(".list");
     this.#list = new WindowedList(list, { makeRow: (id) => new Row(pane, id), onScroll: () => pane.draw() });
+    this.#heads = new Heads(element.querySelector(".heads"), (sort) => pane.filters.order(sort));
     this.#freshButton = element.querySelector(".fresh");
     this.#empty = element.querySelector(".empty");
     this.#freshButton.addEventListener("click", () => {
@@ -76,6 +79,7 @@ export class Table {
   draw() {
     if (this.#orderChanged && !this.#list.scrolled && !this.#list.inUse) this.relist();
     this.#list.draw();
+    this.#heads.show(this.#pane.collection, this.#pane.filters.sort);
     for (const [id, { fields, branch }] of this.#flashes) this.#list.row(id)?.flash(fields, branch);
     this.#flashes.clear();
     this.#freshButton.hidden = this.#fresh.size === 0;

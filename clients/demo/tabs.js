@@ -1,15 +1,23 @@
-/** The two collections as tabs, with how many records each has. */
+/** The two collections as tabs, with how many records each has, and the panel that shows one of them. */
+
+let made = 0; // so that each pane's ids are its own
 
 export class Tabs {
   #tabs = {};
+  #panel;
   #onOpen;
 
   constructor(element, collections, onOpen) {
+    const nth = ++made;
     this.#onOpen = onOpen;
+    this.#panel = element.closest(".pane").querySelector('[role="tabpanel"]');
+    this.#panel.id = `panel-${nth}`;
     for (const { name, title } of collections) {
       const tab = document.createElement("button");
       tab.type = "button";
+      tab.id = `tab-${nth}-${name}`;
       tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", this.#panel.id);
       tab.append(title, document.createElement("span"));
       tab.addEventListener("click", () => onOpen(name));
       tab.addEventListener("keydown", ({ key }) => this.#keyed(name, key));
@@ -23,6 +31,7 @@ export class Tabs {
       tab.setAttribute("aria-selected", name === selected);
       tab.tabIndex = name === selected ? 0 : -1;
     }
+    this.#panel.setAttribute("aria-labelledby", this.#tabs[selected].id);
   }
 
   count(name, text) {

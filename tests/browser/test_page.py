@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from cli.placement import find_postgresql
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import IS_DRAFTED, id_of, open_demo, refuse_pushes
+from tests.browser.demo import IS_DRAFTED, add_leads, id_of, open_demo, refuse_pushes
 from tests.stack import Stack
 
 LONG_LIST = 10_000
@@ -330,3 +330,34 @@ async def test_the_page_asks_nobody_but_this_machine(open_page: OpenPage, stack:
     page.on("websocket", lambda socket: hosts.add(urlsplit(socket.url).netloc))
     await open_demo(page, stack, colleagues=True)
     assert hosts == {urlsplit(stack.api_url).netloc, urlsplit(stack.gateway_url).netloc}
+
+
+async def test_a_narrow_row_keeps_its_branch_and_its_amount(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(viewport={"width": 390, "height": 844})
+    (id_,) = add_leads(stack, 1, "Narrow")
+    stack.psql(f"UPDATE leads SET company = '{'Long ' * 20}', estimated_value = 8750 WHERE id = '{id_}'")
+    ben, _ = await open_demo(page, stack)
+    about = ben.row(id_).locator(".about")
+    place, branch = await about.bounding_box(), await about.get_by_text("North").bounding_box()
+    assert place is not None
+    assert branch is not None
+    assert branch["x"] + branch["width"] <= place["x"] + place["width"] + 1
+    await expect(ben.row(id_).locator(".amount")).to_be_visible()
+    await expect(ben.row(id_).locator(".amount")).to_have_text("€8,750")
+    spread = await ben.element.locator(".spread").bounding_box()
+    lost = await ben.element.get_by_role("button", name="Lost").bounding_box()
+    assert spread is not None
+    assert lost is not None
+    assert lost["x"] + lost["width"] <= spread["x"] + spread["width"]
+
+
+async def test_a_tab_names_the_panel_that_it_fills(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    for pane in await open_demo(page, stack):
+        deals = pane.element.get_by_role("tab", name="Deals")
+        await deals.click()
+        panel = pane.element.get_by_role("tabpanel", name="Deals")
+        await expect(panel.get_by_role("grid", name="Deals")).to_be_visible()
+        panel_id = await panel.get_attribute("id")
+        assert panel_id is not None
+        await expect(deals).to_have_attribute("aria-controls", panel_id)

@@ -261,6 +261,51 @@ async def test_a_loss_is_told_in_every_tab_and_answered_in_one(open_page: OpenPa
         await expect(tab.element.locator(".losses")).to_be_hidden()
 
 
+async def test_several_values_are_one_line_in_a_narrow_pane_until_it_is_opened(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page(viewport={"width": 390, "height": 844})
+    ben, ana = await open_ben_and_ana(page, stack)
+    first, second = add_leads(stack, 2, "Folded")
+    for pane in (ben, ana):
+        await expect(pane.row(first)).to_be_visible()
+        await go_offline(pane)
+    for id_ in (first, second):
+        await rename(ben, id_, "By Ben")
+        await rename(ana, id_, "By Ana")
+    await go_online(ben)
+    await expect(ben.row(second).locator(".by")).to_have_text("Saved")
+    await go_online(ana)
+    losses = ben.element.locator(".losses")
+    await expect(losses.get_by_role("heading")).to_have_text("Others wrote over 2 values of yours")
+    await expect(losses.get_by_role("button", name="Keep theirs").first).to_be_hidden()
+    box = await losses.bounding_box()
+    assert box is not None
+    assert box["height"] < 48
+    await losses.get_by_role("heading").click()
+    await losses.get_by_role("button", name="Keep theirs").first.click()
+    await expect(losses.get_by_role("listitem")).to_have_count(1)
+    await expect(losses.get_by_role("button", name="Keep theirs")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_the_bar_that_takes_back_covers_nothing(open_page: OpenPage, stack: Stack, width: int) -> None:
+    page = await open_page(viewport={"width": width, "height": SIZES[width]})
+    ben, _ = await open_demo(page, stack)
+    (id_,) = add_leads(stack, 1, "Below the bar")
+    await ben.row(id_).locator(".open").click()
+    await ben.element.locator(".record").locator("input[name=company]").fill("Changed")
+    await page.keyboard.press("Enter")
+    bar = await ben.element.locator(".passing").bounding_box()
+    body = await ben.element.locator(".record .body").bounding_box()
+    foot = await ben.element.locator(".ticker").bounding_box()
+    assert bar is not None
+    assert body is not None
+    assert foot is not None
+    assert body["y"] + body["height"] <= bar["y"]
+    assert bar["y"] + bar["height"] <= foot["y"]
+
+
 async def test_a_write_is_taken_back_after_it_was_synced(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page()
     ben, carla = await open_demo(page, stack)

@@ -5,7 +5,7 @@ import re
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import Pane, id_of, open_demo
+from tests.browser.demo import Pane, add_leads, id_of, open_demo
 from tests.stack import Stack
 
 
@@ -106,3 +106,37 @@ async def test_a_branch_that_nobody_knows_is_all_of_them(open_page: OpenPage, st
     ben = Pane(page.locator(".pane"))
     await ben.wait_live()
     await expect(ben.element.get_by_label("Branch", exact=True)).to_have_value("")
+
+
+async def test_a_head_orders_the_list_and_turns_its_order_around(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page(viewport={"width": 1440, "height": 900})
+    ben, _ = await open_demo(page, stack)
+    head = ben.element.get_by_role("columnheader", name="Name")
+    names = ben.rows.locator(".name")
+    await expect(head).to_have_attribute("aria-sort", "none")
+    await head.get_by_role("button").click()
+    await expect(head).to_have_attribute("aria-sort", "ascending")
+    await expect(ben.element.get_by_label("Order")).to_have_value("name")
+    first = await names.first.inner_text()
+    await head.get_by_role("button").click()
+    await expect(head).to_have_attribute("aria-sort", "descending")
+    await expect(names.first).not_to_have_text(first)
+    assert "left.sort=-name" in page.url
+    value = ben.element.get_by_role("columnheader", name="Estimated value")
+    await value.get_by_role("button").click()
+    await expect(value).to_have_attribute("aria-sort", "descending")
+    await expect(head).to_have_attribute("aria-sort", "none")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(head).to_be_hidden()
+    await expect(ben.element.get_by_label("Order")).to_be_visible()
+
+
+async def test_a_lead_is_found_by_its_phone_and_its_mail(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    (id_,) = add_leads(stack, 1, "Called by number")
+    stack.psql(f"UPDATE leads SET phone = '+33 1 98 76 54', email = 'Rare@Mail.test' WHERE id = '{id_}'")
+    ben, _ = await open_demo(page, stack)
+    for words in ("+33 1 98 76", "19876", "rare@mail"):
+        await ben.element.get_by_role("searchbox").fill(words)
+        await expect(ben.rows).to_have_count(1)
+        await expect(ben.row(id_)).to_be_visible()
