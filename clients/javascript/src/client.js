@@ -7,7 +7,7 @@ import { Presence } from "./presence.js";
 import { Session } from "./session.js";
 import { topicOf } from "./topic.js";
 
-/** @import { Change, Fields, InboxEntry, Loss, Mode, TokenSource, Where } from "./types.js" */
+/** @import { AnySchema, Change, Fields, FieldsOf, InboxEntry, LiveOptions, Loss, Mode, NameOf, SchemaOf, TokenSource, TopicOptions } from "./types.js" */
 /** @import { RetryPolicy } from "./backoff.js" */
 /** @import { Write } from "./writer.js" */
 
@@ -28,13 +28,20 @@ import { topicOf } from "./topic.js";
  *   retry?: Partial<RetryPolicy>,
  *   transport?: { fetch: typeof globalThis.fetch, openSocket: (url: string, protocol: string) => WebSocket },
  * }} Options
- * @typedef {{ where?: Where, id?: string }} TopicOptions
  */
 
-/** Gives a client. It works at once, with or without a connection. @param {Options} options */
+/**
+ * Gives a client. It works at once, with or without a connection. In TypeScript `connect<Schema>(…)` knows the server's collections.
+ * @template {SchemaOf<S>} [S=AnySchema]
+ * @param {Options} options
+ * @returns {Client<S>}
+ */
 export const connect = (options) => new Client(options);
 
-/** One person's connection to one organisation: live collections, writes, presence. */
+/**
+ * One person's connection to one organisation: live collections, writes, presence.
+ * @template {SchemaOf<S>} [S=AnySchema]
+ */
 export class Client {
   #session;
   /** @type {(() => void)[]} */ #cleanups = [];
@@ -160,8 +167,10 @@ export class Client {
   /**
    * Gives a live collection: `client.live("leads", { where: { status: ["new", "won"] }, sort: "-created_at" })`. `sort` names
    * fields: `name`, `-created_at`, `-amount:numeric` (decimal numbers come as text). With `id` it holds that one record.
-   * @param {string} collection
-   * @param {TopicOptions & { sort?: string | readonly string[] }} [options]
+   * @template {NameOf<S>} C
+   * @param {C} collection
+   * @param {LiveOptions<S[C]>} [options]
+   * @returns {LiveCollection<S[C]>}
    */
   live(collection, { sort, ...rest } = {}) {
     return new LiveCollection(this.#session, topicOf(collection, rest), sort);
@@ -169,9 +178,10 @@ export class Client {
 
   /**
    * Calls back with every change of a topic from now on; `*` is everything. Gives what stops it.
-   * @param {string} collection
+   * @template {NameOf<S>} C
+   * @param {C | "*"} collection
    * @param {(change: Change) => void} fn
-   * @param {TopicOptions} [options]
+   * @param {TopicOptions<S[C]>} [options]
    */
   changes(collection, fn, options) {
     const { subscriptions } = this.#session;
@@ -201,7 +211,14 @@ export class Client {
 
   // Writing.
 
-  /** Inserts a record; its id is made here unless it is given. @param {string} collection @param {Fields} fields @param {{ id?: string }} [options] @returns {Write} */
+  /**
+   * Inserts a record; its id is made here unless it is given.
+   * @template {NameOf<S>} C
+   * @param {C} collection
+   * @param {FieldsOf<S[C]>} fields
+   * @param {{ id?: string }} [options]
+   * @returns {Write}
+   */
   insert(collection, fields, { id = uuidv7() } = {}) {
     return this.#session.writer.write("insert", collection, id, fields);
   }
@@ -209,9 +226,10 @@ export class Client {
   /**
    * Changes some fields of a record. `mode` "merge": each field for itself, the later write wins; "strict": all or nothing, refused if
    * the record has moved; without one the server decides. `base_version` is what the author has seen; by default, what is shown.
-   * @param {string} collection
+   * @template {NameOf<S>} C
+   * @param {C} collection
    * @param {string} id
-   * @param {Fields} fields
+   * @param {FieldsOf<S[C]>} fields
    * @param {{ mode?: Mode, base_version?: number }} [options]
    * @returns {Write}
    */
@@ -219,7 +237,7 @@ export class Client {
     return this.#session.writer.write("update", collection, id, fields, { mode, base_version });
   }
 
-  /** Deletes a record. @param {string} collection @param {string} id @param {{ mode?: Mode }} [options] @returns {Write} */
+  /** Deletes a record. @param {NameOf<S>} collection @param {string} id @param {{ mode?: Mode }} [options] @returns {Write} */
   delete(collection, id, { mode } = {}) {
     return this.#session.writer.write("delete", collection, id, {}, { mode, base_version: this.#session.versionOf(collection, id) });
   }
@@ -268,15 +286,21 @@ export class Client {
 
   /** Writes my value again, and forgets the loss. A delete that was not done is done again. @param {Loss} loss @returns {Write} */
   restore(loss) {
-    const { collection, record_id, field, mine } = loss;
-    const write = field === "*" ? this.delete(collection, record_id) : this.update(collection, record_id, { [field]: mine });
+    const { collection, record_id, field, mine } = /** @type {any} */ (loss);
+    const write = field === "*" ? this.delete(collection, record_id) : this.update(collection, record_id, /** @type {any} */ ({ [field]: mine }));
     void write.local.catch(() => write.server).then(() => this.dismiss(loss)).catch(() => {});
     return write;
   }
 
   // Other people.
 
-  /** Asks who is on a topic. @param {string} collection @param {TopicOptions} [options] */
+  /**
+   * Asks who is on a topic.
+   * @template {NameOf<S>} C
+   * @param {C} collection
+   * @param {TopicOptions<S[C]>} [options]
+   * @returns {Presence<S[C]>}
+   */
   presence(collection, options) {
     return new Presence(this.#session, topicOf(collection, options));
   }

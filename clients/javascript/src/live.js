@@ -6,10 +6,11 @@ import { callbacks } from "./signal.js";
 import { View } from "./view.js";
 import { BranchlineError } from "./errors.js";
 
-/** @import { Change, Effect, LiveState, RecordState, Record_, TopicSpec, Update } from "./types.js" */
+/** @import { Change, Effect, LiveState, NameOf, RecordState, Record_, TopicSpec, Update } from "./types.js" */
 /** @import { Session } from "./session.js" */
 /** @import { Entry } from "./subscriptions.js" */
 
+/** @template [R=Record_] */
 export class LiveCollection {
   is_live = true;
   /**
@@ -19,9 +20,9 @@ export class LiveCollection {
    */
   state = "loading";
   /** @type {BranchlineError | null} */ error = null;
-  #changes = /** @type {ReturnType<typeof callbacks<[Update]>>} */ (callbacks());
+  #changes = /** @type {ReturnType<typeof callbacks<[Update<R>]>>} */ (callbacks());
   #states = /** @type {ReturnType<typeof callbacks<[LiveState]>>} */ (callbacks());
-  /** @type {readonly Record_[] | null} */ #records = null;
+  /** @type {readonly R[] | null} */ #records = null;
   #session;
   #view;
   /** @type {Entry} */ #entry;
@@ -48,18 +49,18 @@ export class LiveCollection {
 
   // Reading.
 
-  /** The visible records, in order: the same array until something changes. @returns {readonly Record_[]} */
+  /** The visible records, in order: the same array until something changes. @returns {readonly R[]} */
   get records() {
-    return (this.#records ??= this.#view.ids.map((id) => /** @type {Record_} */ (this.#view.visible.get(id))));
+    return (this.#records ??= this.#view.ids.map((id) => /** @type {R} */ (this.#view.visible.get(id))));
   }
 
   get size() {
     return this.#view.ids.length;
   }
 
-  /** A visible record. @param {string} id */
+  /** A visible record. @param {string} id @returns {R | undefined} */
   get(id) {
-    return this.#view.visible.get(id);
+    return /** @type {R | undefined} */ (this.#view.visible.get(id));
   }
 
   /** A record's place in the order, null if it has none. @param {string} id */
@@ -67,9 +68,9 @@ export class LiveCollection {
     return this.#view.indexOf(id);
   }
 
-  /** A record as the server has it, without this person's pending writes. @param {string} id */
+  /** A record as the server has it, without this person's pending writes. @param {string} id @returns {R | undefined} */
   serverRecord(id) {
-    return this.#entry.mirror.records.get(id);
+    return /** @type {R | undefined} */ (this.#entry.mirror.records.get(id));
   }
 
   /** Up to where the server's state is held. */
@@ -80,7 +81,7 @@ export class LiveCollection {
   /**
    * Saved; saving (kept on this device, and on its way); local (not kept yet); or in the inbox, to be reviewed.
    * @param {string} id
-   * @param {string} [field] only writes of this field
+   * @param {NameOf<R>} [field] only writes of this field
    * @returns {RecordState}
    */
   stateOf(id, field) {
@@ -94,7 +95,7 @@ export class LiveCollection {
     return inbox ? "needs-review" : "saved";
   }
 
-  /** Calls back with each change of what is visible, or of the state of a visible write; gives what stops that. @param {(update: Update) => void} fn */
+  /** Calls back with each change of what is visible, or of the state of a visible write; gives what stops that. @param {(update: Update<R>) => void} fn */
   on(fn) {
     return this.#changes.on(fn);
   }
@@ -176,7 +177,7 @@ export class LiveCollection {
   /** @param {Effect[]} effects */
   #refreshed(effects) {
     this.#records = null;
-    return effects;
+    return /** @type {Effect<any>[]} */ (effects);
   }
 
   /** @param {LiveState} state */

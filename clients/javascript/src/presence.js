@@ -2,7 +2,7 @@
 
 import { callbacks } from "./signal.js";
 
-/** @import { Fields, Lease, Person, RosterUpdate, SignalMessage, TopicSpec } from "./types.js" */
+/** @import { Fields, Lease, NameOf, Person, Record_, RosterUpdate, SignalMessage, TopicSpec } from "./types.js" */
 /** @import { Session } from "./session.js" */
 
 /** Reads a person's entry; what is missing is null or empty, since a leaver's may be short. @param {any} data @returns {Person} */
@@ -37,7 +37,10 @@ export class Roster {
   }
 }
 
-/** Who is on a topic. Others are shown as long as this is open; oneself from the first `announce`. */
+/**
+ * Who is on a topic. Others are shown as long as this is open; oneself from the first `announce`.
+ * @template [R=Record_]
+ */
 export class Presence {
   /** What was announced last. @type {Fields | null} */ state = null;
   roster = new Roster();
@@ -66,7 +69,7 @@ export class Presence {
     return (this.#others ??= this.people.filter(({ connection_id }) => connection_id !== this.#session.connection_id));
   }
 
-  /** Those others who edit a record, or one field of it. @param {string} record_id @param {string} [field] */
+  /** Those others who edit a record, or one field of it. @param {string} record_id @param {NameOf<R>} [field] */
   editing(record_id, field) {
     return this.others.filter(({ leases }) => leases.some((lease) => lease.record === record_id && (!field || lease.field === field)));
   }
@@ -77,7 +80,7 @@ export class Presence {
     this.#session.announce(this.spec.topic, state);
   }
 
-  /** Holds an advisory lease: others see that one edits this field; gives what ends it. @param {string} record_id @param {string} field */
+  /** Holds an advisory lease: others see that one edits this field; gives what ends it. @param {string} record_id @param {NameOf<R>} field */
   edit(record_id, field) {
     const before = this.state;
     const version = this.#session.versionOf(this.spec.collection, record_id);

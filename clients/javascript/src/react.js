@@ -6,10 +6,11 @@
 import { createContext, createElement, useContext, useMemo, useSyncExternalStore } from "react";
 
 /** @import { ReactNode } from "react" */
-/** @import { Client, TopicOptions } from "./client.js" */
+/** @import { Client } from "./client.js" */
 /** @import { LiveCollection } from "./live.js" */
 /** @import { Presence } from "./presence.js" */
-/** @import { Fields, InboxEntry, LiveState, Person, Principal, RecordState, Record_, State } from "./types.js" */
+/** @import { Write } from "./writer.js" */
+/** @import { Fields, FieldsOf, InboxEntry, LiveOptions, LiveState, NameOf, Person, Principal, RecordState, Record_, SchemaOf, State, TopicOptions } from "./types.js" */
 
 /** What nobody shows for so long is closed. */
 const LINGER_MS = 1_000;
@@ -21,7 +22,7 @@ const LINGER_MS = 1_000;
 
 const Context = createContext(/** @type {Client | null} */ (null));
 
-/** Gives the client to the components below. @param {{ client: Client, children?: ReactNode }} props */
+/** Gives the client to the components below. @param {{ client: Client<any>, children?: ReactNode }} props */
 export const BranchlineProvider = ({ client, children }) => createElement(Context.Provider, { value: client }, children);
 
 /** The client of the provider above. */
@@ -85,15 +86,19 @@ function share(client, key, { open, watch, read, close, none }) {
 /** @template S @param {Shared<S>} shared */
 const useShared = ({ subscribe, get, getOnServer }) => useSyncExternalStore(subscribe, get, getOnServer);
 
-/** @type {{ records: readonly Record_[], state: LiveState, error: Error | null, live: LiveCollection | null }} */
+/**
+ * @template R
+ * @typedef {{ records: readonly R[], state: LiveState, error: Error | null, live: LiveCollection<R> | null }} LiveOf
+ */
+/** @type {LiveOf<any>} */
 const NO_LIVE = { records: [], state: "loading", error: null, live: null };
 
-/** @param {Client} client @param {string} collection @param {TopicOptions & { sort?: string | readonly string[] }} options */
+/** @param {Client} client @param {string} collection @param {LiveOptions} options @returns {Shared<LiveOf<any>>} */
 const shareLive = (client, collection, options) =>
   share(client, `live ${collection} ${JSON.stringify(options)}`, {
     open: () => client.live(collection, options),
     watch: (live, fn) => live.subscribe(fn),
-    read: (live) => ({ records: live.records, state: live.state, error: live.error, live: /** @type {LiveCollection | null} */ (live) }),
+    read: (live) => ({ records: live.records, state: live.state, error: live.error, live }),
     close: (live) => live.close(),
     none: NO_LIVE,
   });
@@ -101,7 +106,8 @@ const shareLive = (client, collection, options) =>
 /**
  * The records of a topic: `const { records, state } = useLive("leads", { where: { status: "new" }, sort: "name" })`.
  * @param {string} collection
- * @param {TopicOptions & { sort?: string | readonly string[] }} [options]
+ * @param {LiveOptions} [options]
+ * @returns {LiveOf<Record_>}
  */
 export function useLive(collection, options = {}) {
   const client = useClient();
@@ -178,3 +184,22 @@ export function usePresence(collection, options = {}) {
   );
   return useShared(shared);
 }
+
+/**
+ * The hooks for the collections of a schema.
+ * @template {SchemaOf<S>} S
+ * @typedef {{
+ *   useClient(): Client<S>,
+ *   useLive<C extends NameOf<S>>(collection: C, options?: LiveOptions<S[C]>): LiveOf<S[C]>,
+ *   useRecord<C extends NameOf<S>>(collection: C, id: string): Omit<ReturnType<typeof useRecord>, "data" | "update"> & { data: S[C] | undefined, update(fields: FieldsOf<S[C]>): Write },
+ *   useConnection: typeof useConnection,
+ *   usePresence<C extends NameOf<S>>(collection: C, options?: TopicOptions<S[C]>): { others: readonly Person[], presence: Presence<S[C]> | null },
+ * }} Hooks
+ */
+
+/**
+ * Gives the hooks with the types of a schema: `export const { useLive, useRecord } = createHooks<Schema>();`.
+ * @template {SchemaOf<S>} S
+ * @returns {Hooks<S>}
+ */
+export const createHooks = () => /** @type {Hooks<any>} */ ({ useClient, useLive, useRecord, useConnection, usePresence });

@@ -25,8 +25,8 @@ export class Session {
   /** @type {Principal | null} */ principal = null;
   connection_id = "";
   /** Why it has ended, or cannot go on. @type {BranchlineError | null} */ error = null;
-  /** @type {Set<LiveCollection>} */ lives = new Set();
-  /** @type {Set<Presence>} */ presences = new Set();
+  /** @type {Set<LiveCollection<any>>} */ lives = new Set();
+  /** @type {Set<Presence<any>>} */ presences = new Set();
   /** Whether this tab has the connection; without tabs it has. */
   leads = true;
   isPaused = false;

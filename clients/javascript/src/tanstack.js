@@ -6,21 +6,23 @@
  */
 
 /** @import { CollectionConfig } from "@tanstack/db" */
-/** @import { Client, TopicOptions } from "./client.js" */
-/** @import { Effect, Fields, Record_ } from "./types.js" */
+/** @import { Client } from "./client.js" */
+/** @import { Effect, Fields, NameOf, SchemaOf, TopicOptions } from "./types.js" */
 /** @import { Write } from "./writer.js" */
 
-/** What differs, for a write of these fields only. @param {Fields} changes */
+/** What differs, for a write of these fields only. @param {Fields} changes @returns {any} */
 const written = ({ id, version, updated_at, updated_by, created_at, organization_id, ...fields }) => fields;
 
 /** @param {Write[]} writes */
 const kept = (writes) => Promise.all(writes.map(({ local, server }) => local.catch(() => server)));
 
 /**
- * @param {Client} client
- * @param {string} collection
- * @param {TopicOptions} [options]
- * @returns {CollectionConfig<Record_, string>}
+ * @template {SchemaOf<S>} S
+ * @template {NameOf<S>} C
+ * @param {Client<S>} client
+ * @param {C} collection
+ * @param {TopicOptions<S[C]>} [options]
+ * @returns {CollectionConfig<S[C], string>}
  */
 export function branchlineCollection(client, collection, options = {}) {
   return {
@@ -30,7 +32,7 @@ export function branchlineCollection(client, collection, options = {}) {
       rowUpdateMode: "full",
       sync: ({ begin, write, commit, markReady, markError }) => {
         const live = client.live(collection, options);
-        /** @param {Effect[]} effects */
+        /** @param {Pick<Effect<S[C]>, "kind" | "id" | "after">[]} effects */
         const take = (effects) => {
           begin();
           for (const { kind, id, after } of effects) {
@@ -39,7 +41,7 @@ export function branchlineCollection(client, collection, options = {}) {
           }
           void commit();
         };
-        take(live.records.map((after) => /** @type {Effect} */ ({ kind: "added", id: after.id, after })));
+        take(live.records.map((after) => ({ kind: "added", id: after.id, after })));
         live.on(({ effects }) => effects.length && take(effects));
         const look = () => {
           if (live.state === "ended") markError(live.error);

@@ -12,7 +12,7 @@ import { connect } from "./client.js";
 import { admits } from "./topic.js";
 
 /** @import { Options } from "./client.js" */
-/** @import { Conditions, Fields, Mutation, Record_ } from "./types.js" */
+/** @import { AnySchema, Conditions, Fields, FieldsOf, Mutation, NameOf, Record_, SchemaOf } from "./types.js" */
 
 const EPOCH = "fake";
 const PRINCIPAL = { user_id: "me", name: "Me", organization_id: "org", role: "manager", branch_ids: null, reads: "all" };
@@ -66,6 +66,7 @@ function readTopic(topic) {
   return [collection, Object.fromEntries(parts.map(([field = "", text = ""]) => [decodeURIComponent(field), values(text)])), id];
 }
 
+/** @template {SchemaOf<S>} [S=AnySchema] */
 export class FakeServer {
   /** What it holds, by collection and id. @type {Map<string, Map<string, Record_>>} */ collections = new Map();
   /** All mutations that have come, in order, repeats too. @type {Mutation[]} */ writes = [];
@@ -77,18 +78,19 @@ export class FakeServer {
   /** @type {Map<string, Fields>} */ #conflicts = new Map();
   /** @type {{ code: string, message: string }[]} */ #refusals = [];
   /** What was overwritten and its author has not seen. @type {any[]} */ #overwritten = [];
-  /** @type {Set<import("./client.js").Client>} */ #clients = new Set();
+  /** @type {Set<import("./client.js").Client<S>>} */ #clients = new Set();
 
-  /** @param {{ [collection: string]: readonly Fields[] }} [collections] records; `version` is 1 where it is not given */
+  /** @param {NoInfer<{ [C in keyof S]?: readonly Partial<S[C]>[] }>} [collections] records; `version` is 1 where it is not given */
   constructor(collections = {}) {
     for (const [name, records] of Object.entries(collections)) {
-      for (const record of records) this.#of(name).set(record.id, /** @type {Record_} */ ({ version: 1, ...record }));
+      for (const record of /** @type {readonly Fields[]} */ (records)) this.#of(name).set(record.id, /** @type {Record_} */ ({ version: 1, ...record }));
     }
   }
 
-  /** Gives a client of this server; other options than these are those of `connect`. @param {Partial<Options>} [options] */
+  /** Gives a client of this server; other options than these are those of `connect`. @param {Partial<Options>} [options] @returns {import("./client.js").Client<S>} */
   connect(options = {}) {
     const retry = { base_ms: 5, lost_ms: 5, silent_ms: 5, ...options.retry };
+    /** @type {import("./client.js").Client<S>} */
     const client = connect({ token: "fake", url: "http://fake.test", gateway_url: "ws://fake.test/ws", ...options, retry, transport: this.#transport() });
     this.#clients.add(client);
     return client;
@@ -109,9 +111,10 @@ export class FakeServer {
 
   /**
    * The next write of a record loses these fields to somebody who was later.
-   * @param {string} collection
+   * @template {NameOf<S>} C
+   * @param {C} collection
    * @param {string} id
-   * @param {Fields} theirs
+   * @param {FieldsOf<S[C]>} theirs
    */
   conflict(collection, id, theirs) {
     this.#conflicts.set(`${collection}/${id}`, theirs);
@@ -124,9 +127,10 @@ export class FakeServer {
 
   /**
    * Somebody else changes some fields of a record, inserts it if it is not there, or (with null) deletes it.
-   * @param {string} collection
+   * @template {NameOf<S>} C
+   * @param {C} collection
    * @param {string} id
-   * @param {Fields | null} fields
+   * @param {FieldsOf<S[C]> | null} fields
    */
   deliver(collection, id, fields) {
     this.#commit(collection, id, fields, null, SOMEBODY);
@@ -134,9 +138,10 @@ export class FakeServer {
 
   /**
    * Somebody else replaces fields of a record, without having seen what the client's person had written there.
-   * @param {string} collection
+   * @template {NameOf<S>} C
+   * @param {C} collection
    * @param {string} id
-   * @param {Fields} theirs
+   * @param {FieldsOf<S[C]>} theirs
    */
   overwrite(collection, id, theirs) {
     const at_ms = Date.now();
@@ -144,7 +149,7 @@ export class FakeServer {
     const overwrote = Object.keys(theirs).map((field) => ({ field, value: before?.[field], by: PRINCIPAL.user_id, at_ms }));
     const version = this.#commit(collection, id, theirs, null, SOMEBODY, { overwrote });
     for (const { field, value: mine } of overwrote) {
-      this.#overwritten.push({ id: `${id}/${field}`, collection, record_id: id, field, mine, theirs: theirs[field], by: SOMEBODY, at_ms, version });
+      this.#overwritten.push({ id: `${id}/${field}`, collection, record_id: id, field, mine, theirs: /** @type {Fields} */ (theirs)[field], by: SOMEBODY, at_ms, version });
     }
   }
 
@@ -243,7 +248,7 @@ export class FakeServer {
     const key = `${collection}/${id}`;
     const theirs = this.#conflicts.get(key) ?? {};
     this.#conflicts.delete(key);
-    if (Object.keys(theirs).length) this.deliver(collection, id, theirs);
+    if (Object.keys(theirs).length) this.#commit(collection, id, theirs, null, SOMEBODY);
     const names = Object.keys(mutation.fields).filter((name) => name in theirs);
     const lost = names.map((field) => ({ field, mine: mutation.fields[field], theirs: theirs[field], by: SOMEBODY.user_id, at_ms: Date.now() }));
     const fields = Object.fromEntries(Object.entries(mutation.fields).filter(([name]) => !names.includes(name)));

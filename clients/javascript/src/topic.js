@@ -5,7 +5,7 @@
  * only the server knows), the server's answer names the canonical one.
  */
 
-/** @import { Conditions, Fields, TopicSpec, Value, Where } from "./types.js" */
+/** @import { Conditions, Fields, TopicOptions, TopicSpec, Value, Where } from "./types.js" */
 
 /** Percent-encodes a name or value ("~" too: alone it means null). @param {string} text */
 export const encodePart = (text) =>
@@ -37,7 +37,7 @@ export const writeFilters = (conditions) =>
 /**
  * Writes a topic: a collection, one record of it, its records that pass a filter, or `*`.
  * @param {string} collection
- * @param {{ where?: Where | undefined, id?: string | undefined }} [options]
+ * @param {TopicOptions<any>} [options]
  * @returns {TopicSpec}
  */
 export function topicOf(collection, { where, id } = {}) {

@@ -4,6 +4,19 @@
 export type Record_ = { readonly id: string; readonly version: number; readonly [field: string]: any };
 export type Fields = { readonly [field: string]: any };
 
+/** What a schema is: the type of the records of each collection. `branchline-types` writes the one of a server. */
+export type SchemaOf<S> = { [C in keyof S]: { readonly id: string; readonly version: number } };
+/** Of any server: all names are right. */
+export type AnySchema = { readonly [collection: string]: Record_ };
+export type NameOf<T> = keyof T & string;
+/** What is written of a record. */
+export type FieldsOf<R> = Partial<Omit<R, "id" | "version">>;
+export type WhereOf<R> = { readonly [F in keyof R]?: R[F] | readonly R[F][] };
+/** `name`, `-created_at`, `-amount:numeric`. */
+export type SortOf<R> = `${"" | "-"}${NameOf<R>}${"" | ":numeric"}`;
+export type TopicOptions<R = Record_> = { where?: WhereOf<R>; id?: string };
+export type LiveOptions<R = Record_> = TopicOptions<R> & { sort?: SortOf<R> | readonly SortOf<R>[] };
+
 /** Everything up to `offset` of life `epoch` of the log has been seen, in the view `view`. */
 export type Position = { readonly epoch: string; readonly offset: number; readonly view: string };
 export type Since = Position | "now" | null;
@@ -193,18 +206,18 @@ export type Fact =
  * counted while the effects are applied in order; null where it has none. `fields` are the names that differ, but for
  * the system's own. `change` is the server's change behind it, undefined for an own write.
  */
-export type Effect = {
+export type Effect<R = Record_> = {
   kind: "added" | "changed" | "removed";
   id: string;
-  before: Record_ | undefined;
-  after: Record_ | undefined;
+  before: R | undefined;
+  after: R | undefined;
   index: number | null;
   previous_index: number | null;
   fields: string[];
   change: Change | undefined;
 };
 /** What became of a live collection in one go. `is_reset`: a snapshot replaced what was there. */
-export type Update = { effects: Effect[]; is_reset: boolean };
+export type Update<R = Record_> = { effects: Effect<R>[]; is_reset: boolean };
 
 export type RecordState = "saved" | "saving" | "local" | "needs-review";
 export type LiveState = "loading" | "stale" | "live" | "ended";

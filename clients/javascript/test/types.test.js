@@ -27,7 +27,8 @@ test("the types that are published compile in a program that uses them", (t) => 
   copyFileSync(new URL("src/types.d.ts", FOLDER), `${types}/types.d.ts`);
   const parts = ["index", "offline", "react", "tanstack", "testing"];
   writeFileSync(`${types}/program.ts`, parts.map((part) => `export * as ${part} from "./${part}.js";\n`).join(""));
-  writeFileSync(`${types}/tsconfig.json`, JSON.stringify({ extends: "../../tsconfig.json", include: ["program.ts"] }));
+  writeFileSync(`${types}/typed_program.ts`, readText("clients/javascript/test/typed_program.ts").replaceAll("../src/", "./"));
+  writeFileSync(`${types}/tsconfig.json`, JSON.stringify({ extends: "../../tsconfig.json", include: ["*program.ts"] }));
   assert.equal(tsc("--project", types), "");
 });
 
