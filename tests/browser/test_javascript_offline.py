@@ -99,6 +99,7 @@ async def test_a_reload_with_a_full_queue_and_no_connection_loses_nothing(
     )
     await page.route("**/api/**", lambda route: route.abort("internetdisconnected"))
     await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("client.resume()")
     await page.evaluate("(id) => until(() => leads.get(id)?.phone === '49')", id_)
     assert await page.evaluate("[client.pending, leads.state]") == [50, "stale"]
     assert await page.evaluate("(id) => leads.stateOf(id, 'phone')", id_) == "saving"
@@ -106,6 +107,41 @@ async def test_a_reload_with_a_full_queue_and_no_connection_loses_nothing(
     await page.evaluate("client.online(), client.drain()")
     await has(page, id_, phone="49")
     assert row(stack, id_).strip() == "Reloaded|49|"
+
+
+async def test_a_pause_outlives_a_reload_until_it_is_ended_or_the_person_signs_out(
+    person: Person, stack: Stack
+) -> None:
+    page = await person(BEN)
+    id_ = await page.evaluate(INSERT, {"name": "Paused"})
+    # The copy on the disk has it.
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 1000))")
+    await page.evaluate("client.pause()")
+    await page.evaluate("(id) => client.update('leads', id, { phone: 'waits' }).local", id_)
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate(
+        "(id) => until(() => leads.get(id)?.phone === 'waits' && client.reason === 'paused')", id_
+    )
+    await page.evaluate("client.online(), new Promise((resolve) => setTimeout(resolve, 1000))")
+    assert await page.evaluate("[client.isPaused, client.state, client.pending, leads.state]") == [
+        True,
+        "idle",
+        1,
+        "stale",
+    ]
+    assert row(stack, id_).strip() == "Paused||"
+    other = await page.context.new_page()
+    await start_client(other, stack, BEN, retry=QUICK)
+    await other.evaluate("until(() => client.isPaused && client.reason === 'paused')")
+    await other.evaluate("client.resume()")
+    await has(page, id_, phone="waits")
+    assert row(stack, id_).strip() == "Paused|waits|"
+    await other.close()
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("until(() => client.state === 'live')")
+    await page.evaluate("client.pause(), client.signOut()")
+    await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("until(() => client.state === 'live')")
 
 
 async def test_a_refused_write_lies_in_the_inbox_after_a_reload_and_held_nothing_up(
@@ -207,7 +243,7 @@ async def test_sensitive_rows_lie_on_the_disk_encrypted_by_a_key_that_cannot_be_
         "raw": "InvalidAccessError",
     }
     await start_client(page, stack, BEN, kept={"sensitive": ["leads"]})
-    await page.evaluate("client.drain()")
+    await page.evaluate("client.resume(), client.drain()")
     await page.evaluate("until(() => leads.records.some(({ name }) => name === 'A secret'))")
     assert await page.evaluate("client.offline.drafts.get('leads', 'x')") == {"notes": "a secret draft"}
 
@@ -244,6 +280,7 @@ async def test_a_database_that_is_deleted_under_the_page_is_made_again_with_all_
     await page.evaluate("until(() => client.offline.isDurable && !client.isUnsafe)")
     await page.route("**/api/**", lambda route: route.abort("internetdisconnected"))
     await start_client(page, stack, BEN, retry=QUICK)
+    await page.evaluate("client.resume()")
     await page.evaluate("until(() => client.pending === 2)")
     assert await page.evaluate("(id) => client.offline.drafts.get('leads', id)", id_) == {"notes": "draft"}
     await page.unroute("**/api/**")
@@ -285,7 +322,7 @@ async def test_what_a_full_device_cannot_keep_is_sent_and_what_waits_is_kept_whe
     local, is_durable, is_unsafe, _ = await page.evaluate(written, [id_, {"email": "kept"}])
     assert (local, is_durable, is_unsafe) == ("kept", True, False)
     await start_client(page, stack, BEN, retry=QUICK)
-    await page.evaluate("client.drain()")
+    await page.evaluate("client.resume(), client.drain()")
     await has(page, id_, phone="waits", email="kept")
     assert row(stack, id_).strip() == "Device full|waits|kept"
 

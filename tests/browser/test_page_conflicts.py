@@ -382,8 +382,10 @@ async def test_a_full_queue_outlives_the_page(open_page: OpenPage, stack: Stack)
     for id_ in ids:
         await expect(ben.row(id_).locator(".by")).to_have_text("Saved on this device")
     await page.reload()
+    await expect(ben.pill).to_have_text(f"Offline · {len(ids)} to send")
+    await ben.pill.click()
+    await ben.offline.uncheck()
     await ben.wait_live()
-    await expect(ben.element.locator(".line")).to_have_attribute("data-state", "live")
     for number, id_ in enumerate(ids):
         await expect(ben.state_of(id_)).to_have_value("won" if number % 2 else "qualified")
         await expect(ben.row(id_).locator(".by")).not_to_have_text("Saved on this device")

@@ -80,6 +80,10 @@ async def test_a_write_without_a_network_is_kept_on_this_device_and_outlives_the
     await expect(carla.state_of(id_)).not_to_have_value(wanted)
     await page.reload()
     await carla.wait_live()
+    # Whoever went offline by the switch stays so.
+    await expect(ben.pill).to_have_text("Offline · 1 to send")
+    await ben.pill.click()
+    await ben.offline.uncheck()
     await expect(carla.state_of(id_)).to_have_value(wanted)
 
 

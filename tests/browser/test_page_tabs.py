@@ -95,6 +95,14 @@ async def test_every_tab_says_that_the_person_is_offline_and_any_ends_it(
     for tab in (one, other):
         await expect(tab.pane.pill).to_have_text("Offline")
         await expect(tab.pane.offline).to_be_checked()
+    # A reload does not end it, not even of both.
+    for tab in (one, other):
+        await tab.page.goto("about:blank")
+    for tab in (one, other):
+        await tab.page.go_back()
+        await expect(tab.pane.pill).to_have_text("Offline")
+        await tab.pane.pill.click()
+        await expect(tab.pane.offline).to_be_checked()
     await other.pane.offline.uncheck()
     for tab in (one, other):
         await tab.pane.wait_live()

@@ -88,7 +88,7 @@ export class Client {
 
   /** Whether it works without a connection until `resume`, by this tab's will or another's. */
   get isPaused() {
-    return this.#session.isPaused;
+    return !!this.#session.isPaused;
   }
 
   /** Whether this tab has the connection for all of them. */
@@ -142,7 +142,7 @@ export class Client {
     this.#session.wake();
   }
 
-  /** Works without a connection until `resume`, as if the network were gone: this tab, and those that share its connection. */
+  /** Works without a connection until `resume`, as if the network were gone: this tab, and those that share its connection. With `offline` a reload does not end it. */
   pause() {
     this.#session.pause(true);
   }

@@ -87,8 +87,8 @@ export class Database {
     const all = async (store) => Promise.all((await db.getAll(store)).map((row) => seal.open(row)));
     const [queue = [], inbox = [], losses = []] = await Promise.all(["queue", "inbox", "losses"].map(all));
     queue.sort((a, b) => a.sequence - b.sequence || (a.mutation.mutation_id < b.mutation.mutation_id ? -1 : 1));
-    const [clock = null, principal = null] = await Promise.all(["clock", "principal"].map((key) => db.get("meta", key)));
-    return { queue, inbox, losses, clock, principal };
+    const [clock = null, principal = null, pause] = await Promise.all(["clock", "principal", "pause"].map((key) => db.get("meta", key)));
+    return { queue, inbox, losses, clock, principal, is_paused: !!pause };
   }
 
   /**
@@ -246,7 +246,7 @@ export class Database {
 }
 
 /** What changes are on the disk. @param {Changes} changes @returns {Row[]} */
-function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [], losses_gone = [], clock, principal }) {
+function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [], losses_gone = [], clock, principal, is_paused }) {
   /** @param {string} store @param {string[]} ids */
   const deleted = (store, ids) => ids.map((id) => ({ store, id, collection: "", value: null }));
   return [
@@ -258,5 +258,6 @@ function rowsOf({ put = [], gone = [], inbox = [], inbox_gone = [], losses = [],
     ...losses.map((value) => ({ store: "losses", id: value.id, collection: value.collection, value })),
     ...(clock ? [{ store: "meta", id: "clock", collection: "", value: clock }] : []),
     ...(principal ? [{ store: "meta", id: "principal", collection: "", value: principal }] : []),
+    ...(is_paused === undefined ? [] : [{ store: "meta", id: "pause", collection: "", value: is_paused ? {} : null }]),
   ];
 }

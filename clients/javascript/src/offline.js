@@ -195,7 +195,7 @@ export class Offline {
       const database = new Database(this.#name, { sensitive, maxRecords, lost, reopened: () => this.#reopened() });
       await session.writer.load(async () => {
         const kept = await database.load();
-        session.recall(kept.principal);
+        session.recall(kept);
         return kept;
       });
       this.isDurable = true;
@@ -217,8 +217,8 @@ export class Offline {
 
   /** The database may be an empty one: what this page holds goes into it, of the cache what is followed. */
   #reopened() {
-    const { writer, subscriptions, leads } = this.#session;
-    void this.store.keep(writer.held()).catch(() => {});
+    const { writer, subscriptions, leads, isPaused } = this.#session;
+    void this.store.keep({ ...writer.held(), is_paused: !!isPaused }).catch(() => {});
     for (const entry of leads ? subscriptions.entries.values() : []) if (entry.feed.first !== "now") this.#dirty.set(entry, null);
   }
 

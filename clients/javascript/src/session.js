@@ -12,7 +12,7 @@ import { admits } from "./topic.js";
 import { holds } from "./view.js";
 import { Writer } from "./writer.js";
 
-/** @import { Change, Fact, Fields, InboxEntry, Loss, Mutation, Principal, State } from "./types.js" */
+/** @import { Change, Fact, Fields, InboxEntry, Kept, Loss, Mutation, Principal, State } from "./types.js" */
 /** @import { LiveCollection } from "./live.js" */
 /** @import { Presence } from "./presence.js" */
 /** @import { Entry } from "./subscriptions.js" */
@@ -29,7 +29,7 @@ export class Session {
   /** @type {Set<Presence<any>>} */ presences = new Set();
   /** Whether this tab has the connection; without tabs it has. */
   leads = true;
-  isPaused = false;
+  /** Null until what is kept on this device, or somebody, has said it. @type {boolean | null} */ isPaused = null;
   /** How the connection stands, here or in the tab that leads. @type {State} */ state = "idle";
   reason = "";
   events = {
@@ -94,7 +94,7 @@ export class Session {
   lead() {
     this.leads = true;
     this.subscriptions.delegate = null;
-    if (this.isPaused) return;
+    if (this.isPaused) return this.setState("idle", "paused");
     this.connection.post("start");
     this.pusher.kick(true);
   }
@@ -107,14 +107,19 @@ export class Session {
     this.subscriptions.connected();
   }
 
-  /** Works without a connection until it is told otherwise. @param {boolean} isPaused @param {boolean} [isTold] by another tab */
+  /** Works without a connection until it is told otherwise. @param {boolean} isPaused @param {boolean} [isTold] by another tab, or the disk */
   pause(isPaused, isTold) {
-    if (isPaused === this.isPaused) return;
+    const was = this.isPaused;
+    if (isPaused === was) return;
     this.isPaused = isPaused;
-    if (!isTold) this.offline?.post({ type: "pause", isPaused });
+    if (!isTold) {
+      this.offline?.post({ type: "pause", isPaused });
+      // Where this device keeps nothing it ends with the page; the queue says so.
+      void this.offline?.store.keep({ is_paused: isPaused }).catch(() => {});
+    }
     if (!this.leads) return;
     if (isPaused) this.connection.post("close", "paused");
-    else this.lead();
+    else if (was) this.lead();
   }
 
   /** Does not wait for the next try. */
@@ -145,8 +150,13 @@ export class Session {
     return true;
   }
 
-  /** Takes who this person was at the last connection, until the server says it anew: what they may write is offered without a network too. @param {Principal | null} principal */
-  recall(principal) {
+  /**
+   * Takes whether the client was paused, and who this person was at the last connection, until the server says it anew: what they may
+   * write is offered without a network too.
+   * @param {Kept} kept
+   */
+  recall({ principal, is_paused }) {
+    if (this.isPaused === null) this.pause(is_paused, true);
     if (this.principal || !principal) return;
     this.principal = principal;
     this.setState(this.state, this.reason);

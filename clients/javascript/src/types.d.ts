@@ -157,6 +157,7 @@ export type Changes = {
   losses_gone?: string[];
   clock?: ClockState;
   principal?: Principal;
+  is_paused?: boolean;
   /** The answers behind it, for whoever waits for them. */
   results?: Result[];
 };
@@ -170,6 +171,7 @@ export type Kept = {
   clock: ClockState | null;
   /** As the server gave it last. */
   principal: Principal | null;
+  is_paused: boolean;
 };
 
 /** The durable side of a client. When `keep` is done, what it was given survives a crash. */
