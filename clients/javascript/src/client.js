@@ -7,7 +7,7 @@ import { Presence } from "./presence.js";
 import { Session } from "./session.js";
 import { topicOf } from "./topic.js";
 
-/** @import { AnySchema, Change, Fields, FieldsOf, InboxEntry, LiveOptions, Loss, Mode, NameOf, SchemaOf, TokenSource, TopicOptions } from "./types.js" */
+/** @import { AnySchema, Change, Fields, FieldsOf, InboxEntry, LiveOptions, Loss, Mode, NameOf, Pending, Position, SchemaOf, TokenSource, TopicOptions } from "./types.js" */
 /** @import { RetryPolicy } from "./backoff.js" */
 /** @import { Write } from "./writer.js" */
 
@@ -59,6 +59,7 @@ export class Client {
       target?.addEventListener(name, check);
       this.#cleanups.push(() => target?.removeEventListener(name, check));
     }
+    (globalThis.__BRANCHLINE__ ??= new Set()).add(this);
     const { offline } = this.#session;
     if (offline) offline.start();
     else this.#session.lead();
@@ -99,6 +100,11 @@ export class Client {
   /** Drafts, the import of old data and what else belongs to `branchline/offline`; null without it. */
   get offline() {
     return this.#session.offline;
+  }
+
+  /** What is followed here, each topic up to its position: for whoever looks into a page. @returns {[topic: string, position: Position | null][]} */
+  get topics() {
+    return [...this.#session.subscriptions.entries.values()].map(({ spec, mirror }) => [spec.topic, mirror.position]);
   }
 
   /** The time by the server's clock, in Unix milliseconds. */
@@ -155,6 +161,7 @@ export class Client {
   /** Ends: live collections keep what they show, writes that are not sent stay where they are kept. */
   async close() {
     const session = this.#session;
+    globalThis.__BRANCHLINE__?.delete(this);
     session.connection.post("close", "closed");
     session.pusher.stop();
     for (const each of [...session.lives, ...session.presences]) each.close();
@@ -242,6 +249,11 @@ export class Client {
     return this.#session.writer.write("delete", collection, id, {}, { mode, base_version: this.#session.versionOf(collection, id) });
   }
 
+  /** Writes on their way, oldest first; `stage` says how far they are. @returns {readonly Pending[]} */
+  get queue() {
+    return [...this.#session.writer.queue.pending.values()];
+  }
+
   /** How many writes the server has not answered. */
   get pending() {
     return this.#session.writer.queue.size;
@@ -249,9 +261,9 @@ export class Client {
 
   /** Whether a write is not even kept on this device yet: the one reason to warn on closing the window. */
   get isUnsafe() {
-    const { writer, offline } = this.#session;
-    const isKept = (/** @type {import("./types.js").Pending} */ pending) => offline?.keeps(pending);
-    return [...writer.queue.pending.values()].some((pending) => pending.stage !== "answered" && !isKept(pending));
+    const { offline } = this.#session;
+    const isKept = (/** @type {Pending} */ pending) => offline?.keeps(pending);
+    return this.queue.some((pending) => pending.stage !== "answered" && !isKept(pending));
   }
 
   /** Waits until the server has answered every write. Raises what has ended the client. */

@@ -1,5 +1,10 @@
 /** The shapes that travel: on the wire, to the program, to the disk. Names are the protocol's. */
 
+declare global {
+  /** The open clients of the page: for its console, and for tools. */
+  var __BRANCHLINE__: Set<import("./client.js").Client<any>> | undefined;
+}
+
 /** A record: its columns, flat. Never changed in place; do not change it either. */
 export type Record_ = { readonly id: string; readonly version: number; readonly [field: string]: any };
 export type Fields = { readonly [field: string]: any };

@@ -214,6 +214,27 @@ test("a paused client works, and sends when it goes on", async () => {
   await leads.ready();
 });
 
+test("the clients of a page can be looked into until they are closed", async () => {
+  const server = new FakeServer(LEADS);
+  const client = connect(server);
+  await client.live("leads").ready();
+  client.pause();
+  await client.update("leads", "1", { phone: "2" }).local;
+  const shown = [...(globalThis.__BRANCHLINE__ ?? [])].map(({ state, reason, principal, leads, topics, queue, inbox }) => ({
+    state,
+    reason,
+    user_id: principal?.user_id,
+    leads,
+    topics,
+    queue: queue.map(({ stage, mutation: { fields } }) => [stage, fields]),
+    inbox,
+  }));
+  const topics = [["leads", { epoch: "fake", offset: 0, view: "leads" }]];
+  assert.deepEqual(shown, [{ state: "idle", reason: "paused", user_id: "me", leads: true, topics, queue: [["queued", { phone: "2" }]], inbox: [] }]);
+  await client.close();
+  assert.equal(globalThis.__BRANCHLINE__?.size, 0);
+});
+
 test("a fake server answers a repeat with its first result", async () => {
   const server = new FakeServer(LEADS);
   const client = connect(server);
