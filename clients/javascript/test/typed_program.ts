@@ -8,23 +8,7 @@ import { connect } from "../src/index.js";
 import { createHooks, useLive } from "../src/react.js";
 import { branchlineCollection } from "../src/tanstack.js";
 import { FakeServer } from "../src/testing.js";
-
-interface Lead {
-  readonly id: string;
-  readonly version: number;
-  name: string;
-  phone: string | null;
-  status: "new" | "won";
-}
-interface Deal {
-  readonly id: string;
-  readonly version: number;
-  amount: string;
-}
-interface Schema {
-  leads: Lead;
-  deals: Deal;
-}
+import type { Schema } from "./schema/schema.js";
 
 const client = connect<Schema>({ token: "" });
 const leads = client.live("leads", { where: { status: ["new", "won"], phone: null }, sort: ["-name", "phone"] });

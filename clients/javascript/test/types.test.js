@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readJson, readText } from "./files.js";
@@ -28,6 +28,7 @@ test("the types that are published compile in a program that uses them", (t) => 
   const parts = ["index", "offline", "react", "tanstack", "testing"];
   writeFileSync(`${types}/program.ts`, parts.map((part) => `export * as ${part} from "./${part}.js";\n`).join(""));
   writeFileSync(`${types}/typed_program.ts`, readText("clients/javascript/test/typed_program.ts").replaceAll("../src/", "./"));
+  cpSync(new URL("test/schema", FOLDER), `${types}/schema`, { recursive: true });
   writeFileSync(`${types}/tsconfig.json`, JSON.stringify({ extends: "../../tsconfig.json", include: ["*program.ts"] }));
   assert.equal(tsc("--project", types), "");
 });
