@@ -1,7 +1,10 @@
 """The JavaScript client as a new user meets it: the README's page, and a page that opens without a network."""
 
+import asyncio
 import re
 import secrets
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -22,7 +25,8 @@ UNTIL_COPIED = """async () => {
   db.close();
 }"""
 
-README = Path(__file__).parents[2] / "clients" / "javascript" / "README.md"
+CLIENT = Path(__file__).parents[2] / "clients" / "javascript"
+README = CLIENT / "README.md"
 
 
 async def test_the_six_lines_of_the_readme_are_a_live_list(open_page: OpenPage, stack: Stack) -> None:
@@ -41,6 +45,42 @@ async def test_the_six_lines_of_the_readme_are_a_live_list(open_page: OpenPage, 
         created = http.post("/api/leads", json={"name": "Aaa from the README", "status": "new"})
         assert created.status_code == 201, created.text
     await expect(page.locator("li", has_text="Aaa from the README")).to_be_visible()
+
+
+async def test_the_readmes_page_of_another_origin_is_a_live_list(
+    open_page: OpenPage, stack: Stack, tmp_path: Path
+) -> None:
+    _, html = re.findall(r"```html\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "leads.html").write_text(
+        html.replace("http://127.0.0.1:8000", stack.api_url), encoding="utf-8"
+    )
+    files = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        serving = asyncio.create_task(asyncio.to_thread(server.serve_forever))
+        page = await open_page()
+        await page.goto(f"http://127.0.0.1:{server.server_port}/leads.html")
+        await expect(page.locator("li").first).to_be_visible()
+        with stack.http("ana@demo.test") as http:
+            created = http.post("/api/leads", json={"name": "Aaa from elsewhere", "status": "new"})
+            assert created.status_code == 201, created.text
+        await expect(page.locator("li", has_text="Aaa from elsewhere")).to_be_visible()
+        server.shutdown()
+        await serving
+
+
+async def test_the_record_types_are_written_from_a_running_server(stack: Stack) -> None:
+    command = ["node", str(CLIENT / "bin" / "branchline-types.js"), stack.api_url]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    written, _ = await process.communicate()
+    assert process.returncode == 0
+    # The sample, which programs are checked against, is what a server says.
+    sample = (CLIENT / "test" / "schema" / "schema.d.ts").read_text(encoding="utf-8")
+    *records, schema = (part.strip() for part in sample.split("\n\n"))
+    assert len(records) == 2
+    for record in records:
+        assert record in written.decode()
+    for line in schema.splitlines():
+        assert f"{line}\n" in written.decode()
 
 
 async def test_the_demo_opens_without_a_network_with_what_it_showed(
