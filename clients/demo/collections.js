@@ -1,6 +1,6 @@
 /** What the page knows of the two collections that it shows. */
 
-const FIRST_CURRENCY = "EUR"; // the database's, of a record that it has not seen yet
+export const FIRST_CURRENCY = "EUR"; // the database's, of a record that it has not seen yet
 const money = new Map();
 
 /** "€12,400", with cents where there are any, or nothing. Amounts come as text, exact to the cent, and are not rounded. */
@@ -21,7 +21,8 @@ const CURRENCIES = [FIRST_CURRENCY, "CHF", "GBP", "USD"];
 
 /*
  * The fields that people edit, in the order of the form: `kind` is one of inputs.js, `max` the longest text or the
- * greatest number that the database takes, `isNew` one that the form for a new record asks for.
+ * greatest number that the database takes, `isNew` one that the form for a new record asks for. The first of `choices` is
+ * what the database gives to a new record.
  */
 const LEAD_FIELDS = [
   { name: "name", kind: "text", max: 200, isRequired: true, isNew: true },
@@ -88,13 +89,18 @@ export const COLLECTIONS = {
       "amount:numeric": "Amount, from least",
       expected_close_on: "Closing",
     },
-    about: (deal) => (deal.probability === null ? null : `${deal.probability} %`),
+    about: (deal) => (deal.probability === null || deal.probability === undefined ? null : `${deal.probability} %`),
   },
 };
 
 /** A field of a collection, also of one that the page does not know. */
 export function specOf(collection, field) {
   return COLLECTIONS[collection]?.fields.find(({ name }) => name === field) ?? { name: field, kind: "text" };
+}
+
+/** What a new record has before the server has seen it. */
+export function startOf({ fields }) {
+  return Object.fromEntries(fields.filter(({ choices }) => choices).map(({ name, choices }) => [name, choices[0]]));
 }
 
 /** What somebody did, as a sentence without its subject: "moved Ada Berg to contacted". */

@@ -111,9 +111,9 @@ export class CreateForm {
     if (!record.name) return complain(this.#form.elements.name, "A name has more than blanks.");
     const draft = this.#draft;
     this.#draft = null;
-    this.#owner.add(record).then(() => draft.forget(), () => draft.leave());
     this.#empty();
     this.#toggle(false);
+    this.#owner.add(record).then(() => draft.forget(), () => draft.leave());
   }
 }
 

@@ -3,7 +3,7 @@
 import { addressOf, readAddress, writeAddress } from "./address.js";
 import { Authors } from "./authors.js";
 import { Board } from "./board.js";
-import { COLLECTIONS } from "./collections.js";
+import { COLLECTIONS, FIRST_CURRENCY, startOf } from "./collections.js";
 import { CreateForm } from "./create.js";
 import { FormDraft } from "./drafts.js";
 import { Feed } from "./feed.js";
@@ -234,7 +234,7 @@ export class Pane {
   /** What it takes to word the values of a record. */
   contextOf(record) {
     const nameOf = (user_id) => this.authors.nameOf(user_id);
-    return { branches: this.page.branches, currency: record?.currency ?? "EUR", nameOf };
+    return { branches: this.page.branches, currency: record?.currency ?? FIRST_CURRENCY, nameOf };
   }
 
   // ── what is written ─────────────────────────────────────────────────────────────────────────
@@ -275,11 +275,15 @@ export class Pane {
 
   #create(fields) {
     const { collection } = this;
-    const write = this.client.insert(collection.name, { [collection.stateField]: collection.states[0], ...fields });
+    const write = this.client.insert(collection.name, { ...startOf(collection), ...fields });
     this.#settle(collection, write);
+    queueMicrotask(() => this.#relist()); // it is added, whatever becomes of the drawing
+    return whenSafe(write);
+  }
+
+  #relist() {
     this.#sheet.relist({ toTop: true });
     this.draw();
-    return whenSafe(write);
   }
 
   /** The other's value is right. Without a network the server tells of it another time. */

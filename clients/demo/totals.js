@@ -1,5 +1,7 @@
 /** PURE. How many records are in each state, which, and what they come to. */
 
+import { FIRST_CURRENCY } from "./collections.js";
+
 const compact = new Map();
 
 /** "€1.2M", of whole cents. */
@@ -18,10 +20,11 @@ export function totalsOf(records, { states, stateField, amountField }) {
     const total = totals.get(record[stateField] ?? states[0]);
     total.ids.push(record.id);
     if (record[amountField] === null || record[amountField] === undefined) continue;
-    const money = total.money.get(record.currency) ?? { cents: 0, count: 0 };
+    const { currency = FIRST_CURRENCY } = record;
+    const money = total.money.get(currency) ?? { cents: 0, count: 0 };
     money.cents += Math.round(Number(record[amountField]) * 100);
     money.count += 1;
-    total.money.set(record.currency, money);
+    total.money.set(currency, money);
   }
   return new Map([...totals].map(([state, { ids, money }]) => [state, { ids, count: ids.length, ...wordsOf(money) }]));
 }

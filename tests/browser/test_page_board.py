@@ -101,6 +101,51 @@ async def test_a_deal_is_dragged_to_another_stage_and_moves_on_the_other_board(
     assert stage_of(stack, id_) == "proposal"
 
 
+@pytest.mark.parametrize("is_offline", [False, True])
+async def test_a_new_deal_with_an_amount_is_a_card_at_once(
+    open_page: OpenPage, stack: Stack, *, is_offline: bool
+) -> None:
+    """The server has not said its currency, its probability nor its owner yet."""
+    page = await open_page(viewport={"width": 1440, "height": 900})
+    ben, _ = await open_boards(page, stack, BOARDS)
+    if is_offline:
+        await ben.element.locator(".pill-text").click()
+        await ben.element.get_by_role("switch", name="Go offline").check()
+        await ben.element.locator(".pill-text").click()
+    name = f"Greenhouse {is_offline}"
+    form = ben.element.locator(".create")
+    await ben.element.get_by_role("button", name="New deal").click()
+    await form.get_by_label("Name").fill(name)
+    await form.get_by_label("Amount").fill("500")
+    await form.get_by_role("button", name="Add").click()
+    await expect(form).to_be_hidden()
+    card = ben.column("qualification").locator(".card", has_text=name)
+    await expect(card.locator(".amount")).to_have_text("€500")
+    if is_offline:
+        await expect(ben.element.locator(".pill-text")).to_have_text("Offline · 1 to send")
+        await page.reload()
+        await expect(card).to_have_count(1)
+    else:
+        await expect(card.locator(".by")).to_have_text("Saved")
+        assert stack.psql(f"SELECT count(*) FROM deals WHERE name = '{name}'") == "1"
+
+
+async def test_a_new_deal_shows_nothing_for_what_it_has_not(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, _ = await open_boards(page, stack, "left.list=deals&right.list=deals")
+    await ben.element.locator(".pill-text").click()
+    await ben.element.get_by_role("switch", name="Go offline").check()
+    await ben.element.locator(".pill-text").click()
+    await ben.element.get_by_role("button", name="New deal").click()
+    await ben.element.locator(".create").get_by_label("Name").fill("Only a name")
+    await page.keyboard.press("Enter")
+    row = ben.element.locator(".row", has_text="Only a name")
+    await expect(row.locator(".about")).to_have_text("North")
+    await row.locator(".open").click()
+    await expect(ben.element.locator(".record").get_by_label("Currency")).to_have_value("EUR")
+    await expect(ben.element.locator(".record").get_by_label("Probability")).to_have_value("")
+
+
 async def test_escape_puts_a_dragged_card_back(open_page: OpenPage, stack: Stack) -> None:
     page = await open_page(viewport={"width": 1440, "height": 900})
     ben, _ = await open_boards(page, stack)
