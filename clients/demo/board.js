@@ -152,7 +152,7 @@ export class Board {
     const record = feed.live.get(id);
     if (!record || record[collection.stateField] === state) return;
     if (!this.#pane.mayWrite(record)) return this.#pane.explainRefusal(id);
-    this.#pane.write(id, { [collection.stateField]: state });
+    this.#pane.writes.update(id, { [collection.stateField]: state });
     this.#revealed = id;
     this.#pane.draw();
   }

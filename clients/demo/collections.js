@@ -103,10 +103,16 @@ export function startOf({ fields }) {
   return Object.fromEntries(fields.filter(({ choices }) => choices).map(({ name, choices }) => [name, choices[0]]));
 }
 
+/** What people can write of a record. */
+export function fieldsOf({ id, organization_id, version, created_at, updated_at, updated_by, ...fields }) {
+  return fields;
+}
+
 /** What somebody did, as a sentence without its subject: "moved Ada Berg to contacted". */
 export function describe(collection, { kind, record, before, fields }) {
   if (kind === "added") return `added ${record.name}`;
   if (kind === "removed") return `deleted ${record.name}`;
+  if (kind === "returned") return `brought back ${record.name}`;
   const { stateField, amountField } = collection;
   if (fields.includes(stateField)) return `moved ${record.name} to ${record[stateField]}`;
   if (fields.includes("name")) return `renamed ${before.name} to ${record.name}`;

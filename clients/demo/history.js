@@ -1,6 +1,6 @@
 /** What a record was: its versions, newest first, with who made them, what they changed, and a way back. */
 
-import { fieldWords } from "./collections.js";
+import { fieldsOf, fieldWords } from "./collections.js";
 import { textOf } from "./inputs.js";
 import { capitalised, sentence, timeOf } from "./words.js";
 
@@ -69,11 +69,6 @@ export class History {
     return newest?.operation === "delete" ? this.#pane.authorOf(newest) : "";
   }
 
-  /** Makes a deleted record as it last was. */
-  bringBack() {
-    void this.#restore({ version: this.#versions.find(({ record }) => record !== null)?.version });
-  }
-
   /** A change of the record has come; of several topics it may come several times. */
   changed({ version }) {
     if (version <= this.#newest) return;
@@ -97,8 +92,9 @@ export class History {
     for (const [index, entry] of [...shown.entries()].reverse()) {
       if (!this.#items.has(entry.version)) this.#items.set(entry.version, this.#makeItem(entry, this.#versions[index + 1]));
       const { element, puts, restore } = this.#items.get(entry.version);
+      const isOther = isWritable && entry.record !== null && Object.keys(differing(entry.record, record)).length > 0;
       if (element.parentElement === null) this.#$("ol").insertBefore(element, next);
-      hideKindly(restore, !isWritable || index === 0 || entry.record === null);
+      hideKindly(restore, !isOther);
       for (const { button, field, value } of puts) hideKindly(button, !isWritable || same(record[field], value));
       next = element;
     }
@@ -164,14 +160,9 @@ export class History {
     this.#onChange();
   }
 
-  async #restore(body) {
-    const [id, pane] = [this.#id, this.#pane];
-    try {
-      await pane.client.request("POST", `/api/${this.#collection.name}/${id}/restore`, body);
-    } catch (error) {
-      const why = isAway(error) ? "There is no connection." : sentence(error.message);
-      if (id === this.#id) pane.say(`Nothing was restored. ${why}`, { passing: true });
-    }
+  /** Writes former values again. */
+  #restore(fields) {
+    this.#pane.writes.update(this.#id, fields, this.#collection);
   }
 
   #makeItem(entry, before) {
@@ -186,7 +177,9 @@ export class History {
     time.title = at.toLocaleString("en-GB", { dateStyle: "full", timeStyle: "medium" });
     time.textContent = timeOf(at);
     restore.setAttribute("aria-label", `Restore the version of ${time.textContent} by ${author}`);
-    restore.addEventListener("click", () => void this.#restore({ version: entry.version }));
+    restore.addEventListener("click", () => {
+      this.#restore(differing(record, this.#pane.recordOf(this.#collection, this.#id)));
+    });
     const puts = [];
     if (operation === "update" && before?.record) {
       const lines = changed.map((field) => this.#makeLine(field, before, record, puts));
@@ -212,7 +205,7 @@ export class History {
     const button = part("button", "Put back");
     button.type = "button";
     button.setAttribute("aria-label", `Put back ${label}: ${was}`);
-    button.addEventListener("click", () => void this.#restore({ version: before.version, fields: [name] }));
+    button.addEventListener("click", () => this.#restore({ [name]: before.record[name] }));
     line.append(values, button);
     puts.push({ button, field: name, value: before.record[name] });
     return line;
@@ -221,6 +214,9 @@ export class History {
 
 const isAway = ({ code }) => code === "unreachable";
 const same = (one, other) => (one ?? null) === (other ?? null);
+
+/** What of a former record is not so now. */
+const differing = (former, now) => Object.fromEntries(Object.entries(fieldsOf(former)).filter(([name, value]) => !same(value, now[name])));
 
 const part = (tag, textContent) => Object.assign(document.createElement(tag), { textContent, title: tag === "button" ? "" : textContent });
 

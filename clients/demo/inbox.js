@@ -124,7 +124,7 @@ export class Inbox {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const values = Object.fromEntries(editors.map(({ field, read }) => [field, read()]));
-      this.#leave(form, () => void this.#pane.retry(entry, values).then(forget, () => {}));
+      this.#leave(form, () => void this.#pane.writes.retry(entry, values).then(forget, () => {}));
     });
     $(".discard").addEventListener("click", ({ target }) => {
       if (target.dataset.sure) return this.#leave(form, () => void this.#pane.client.discard(entry.id).then(forget));

@@ -60,8 +60,8 @@ export class Losses {
     const item = template.content.firstElementChild.cloneNode(true);
     item.querySelector(".whose").addEventListener("click", () => this.#pane.openRecord(loss.collection, loss.record_id));
     item.querySelector(".whose").disabled = !(loss.collection in COLLECTIONS);
-    item.querySelector(".restore").addEventListener("click", () => this.#settle(() => this.#pane.restore(loss)));
-    item.querySelector(".keep").addEventListener("click", () => this.#settle(() => this.#pane.dismiss(loss)));
+    item.querySelector(".restore").addEventListener("click", () => this.#settle(() => this.#pane.writes.restore(loss)));
+    item.querySelector(".keep").addEventListener("click", () => this.#settle(() => this.#pane.writes.dismiss(loss)));
     return item;
   }
 

@@ -3,14 +3,14 @@
 import { addressOf, readAddress, writeAddress } from "./address.js";
 import { Authors } from "./authors.js";
 import { Board } from "./board.js";
-import { COLLECTIONS, FIRST_CURRENCY, startOf } from "./collections.js";
+import { COLLECTIONS, FIRST_CURRENCY } from "./collections.js";
 import { CreateForm } from "./create.js";
 import { FormDraft } from "./drafts.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { Inbox, reasonOf } from "./inbox.js";
 import { Latency } from "./latency.js";
-import { connectAs, lineOf, whenSafe, wordOf } from "./line.js";
+import { connectAs, lineOf, wordOf } from "./line.js";
 import { Losses } from "./losses.js";
 import { News } from "./news.js";
 import { PASSWORD, PEOPLE } from "./people.js";
@@ -24,9 +24,9 @@ import { Undo } from "./undo.js";
 import { ViewSwitch } from "./view-switch.js";
 import { Views } from "./views.js";
 import { shortened } from "./words.js";
+import { Writes } from "./writes.js";
 
 const NOTICE_MS = 6_000;
-const UNKEPT = "This device has no room for what you write, or has lost what it kept. Leave this page open until “Saved” is shown.";
 const SPOKEN = { live: "Live", waiting: "Offline", polling: "Polling", stopped: "The server has ended this connection" };
 const template = document.getElementById("pane");
 
@@ -61,8 +61,9 @@ export class Pane {
   #inbox = new Inbox(this, { button: this.#$(".to-review"), panel: this.#$(".review") });
   #losses = new Losses(this, this.#$(".losses"));
   #undo = new Undo(this, this.#$(".undo"));
+  writes = new Writes(this, this.#undo);
   #form = new CreateForm(this.#$(".create"), this.#$(".new"), {
-    add: (fields) => this.#create(fields),
+    add: (fields) => this.writes.create(fields),
     draft: () => new FormDraft(this.client.offline.drafts, this.collection.name),
   });
 
@@ -203,7 +204,7 @@ export class Pane {
     if (change) this.page.onChanged(this, collection, record);
     if (kind === "changed" && fields.length === 0 && !mine) return false; // written, and the same as before
     const byBranch = change ? this.branchSlugOf(change) : "";
-    if (!mine) this.#remember(collection, id, { by: this.authorOf(change), byBranch });
+    if (!mine) this.remember(collection, id, { by: this.authorOf(change), byBranch });
     if (collection === this.collection) {
       this.views.take(effect);
       this.#sheet.take(effect, byBranch);
@@ -212,7 +213,8 @@ export class Pane {
     return !mine;
   }
 
-  #remember(collection, id, entry) {
+  /** The last that became of a record, for a few seconds. */
+  remember(collection, id, entry) {
     this.#feeds[collection.name].remember(id, entry, () => this.#touch(id));
     this.#touch(id);
   }
@@ -235,71 +237,6 @@ export class Pane {
   contextOf(record) {
     const nameOf = (user_id) => this.authors.nameOf(user_id);
     return { branches: this.page.branches, currency: record?.currency ?? FIRST_CURRENCY, nameOf };
-  }
-
-  // ── what is written ─────────────────────────────────────────────────────────────────────────
-
-  /** The new values show at once; the library keeps and sends them. `seen` is the version that was seen, if not the newest. */
-  write(id, fields, collection = this.collection, seen = undefined) {
-    this.say("");
-    const before = this.recordOf(collection, id);
-    const write = this.rewrite(collection, id, fields, seen);
-    this.#undo.note(collection, before, fields, write);
-    this.aim(id);
-    return write;
-  }
-
-  /** Writes what is no step of its own: nothing takes it back. */
-  rewrite(collection, id, fields, seen = undefined) {
-    return this.#settle(collection, this.client.update(collection.name, id, fields, { base_version: seen }));
-  }
-
-  /** An entry of the inbox, with these fields. */
-  retry(entry, fields) {
-    this.say("");
-    const writes = this.client.retry(entry.id, fields);
-    for (const write of writes) this.#settle(COLLECTIONS[entry.mutation.collection], write);
-    if (entry.mutation.operation === "insert") this.#sheet.relist({ toTop: true });
-    this.draw();
-    return Promise.all(writes.map(whenSafe));
-  }
-
-  /** My value instead of another's that has replaced it. */
-  restore(loss) {
-    this.#settle(COLLECTIONS[loss.collection], this.client.restore(loss));
-  }
-
-  remove(id) {
-    this.#settle(this.collection, this.client.delete(this.collection.name, id));
-  }
-
-  #create(fields) {
-    const { collection } = this;
-    const write = this.client.insert(collection.name, { ...startOf(collection), ...fields });
-    this.#settle(collection, write);
-    queueMicrotask(() => this.#relist()); // it is added, whatever becomes of the drawing
-    return whenSafe(write);
-  }
-
-  #relist() {
-    this.#sheet.relist({ toTop: true });
-    this.draw();
-  }
-
-  /** The other's value is right. Without a network the server tells of it another time. */
-  dismiss(loss) {
-    this.client.dismiss(loss).catch(() => {});
-  }
-
-  #settle(collection, write) {
-    const { client } = this;
-    const isHere = () => client === this.client && collection;
-    write.server.then(
-      () => isHere() && this.#remember(collection, write.id, { by: "Saved", byBranch: "" }),
-      () => {}, // it is in the inbox, and #refused has told so
-    );
-    write.local.catch(() => isHere() && this.say(UNKEPT));
-    return write;
   }
 
   #refused(entry) {
@@ -347,6 +284,12 @@ export class Pane {
   /** A visible record of any collection that is shown. */
   recordOf(collection, id) {
     return this.#feeds[collection?.name]?.live.get(id);
+  }
+
+  /** From the top, with all that is new. */
+  relist() {
+    this.#sheet.relist({ toTop: true });
+    this.draw();
   }
 
   /** The list, or the board. */

@@ -32,7 +32,7 @@ export class RecordPage {
     this.#history = new History(element.querySelector(".history"), pane, () => pane.draw());
     this.#$(".back").addEventListener("click", () => pane.closeRecord());
     this.#$(".delete").addEventListener("click", () => this.#delete());
-    this.#$(".bring-back").addEventListener("click", () => this.#history.bringBack());
+    this.#$(".bring-back").addEventListener("click", () => this.#bringBack());
     element.addEventListener("keydown", ({ key, defaultPrevented }) => {
       if (key === "Escape" && !defaultPrevented) pane.closeRecord();
     });
@@ -212,7 +212,7 @@ export class RecordPage {
       keep: (field, draft) => void drafts.save(collection, id, field, draft).catch(() => {}),
       forget: (field) => void drafts.delete(collection, id, field).catch(() => {}),
       write: async (field, value, draft) => {
-        const write = this.#pane.write(id, { [field]: value }, made);
+        const write = this.#pane.writes.update(id, { [field]: value }, made);
         this.#recent.delete(field);
         write.server.then(({ lost = [] }) => lost.some((each) => each.field === field) || this.#saved(id, field)).catch(() => {});
         await forgetOnceSafe(drafts, collection, id, field, draft, write);
@@ -225,9 +225,15 @@ export class RecordPage {
     this.#pane.draw();
   }
 
+  #bringBack() {
+    const isMine = this.#deletion && !this.#deletion.change; // the history may not have what I wrote before it
+    this.focus(); // the button goes
+    this.#pane.writes.bringBack(this.#collection, isMine ? this.#last : (this.#history.lastRecord ?? this.#last));
+  }
+
   #delete() {
     this.focus(); // the button goes
-    this.#pane.remove(this.id);
+    this.#pane.writes.delete(this.id);
   }
 }
 

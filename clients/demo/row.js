@@ -33,7 +33,7 @@ export class Row {
     this.#name.addEventListener("keydown", (event) => event.key === "F2" && this.#edit());
     this.#select.addEventListener("change", () => {
       if (this.#refuse()) return void (this.#select.value = this.#shown.record[pane.collection.stateField]); // deleted while it was open
-      pane.write(id, { [pane.collection.stateField]: this.#select.value });
+      pane.writes.update(id, { [pane.collection.stateField]: this.#select.value });
     });
     this.#select.addEventListener("mousedown", (event) => this.#refuse(event));
     this.#select.addEventListener("keydown", (event) => {
@@ -128,7 +128,7 @@ export class Row {
     if (keep && (!record || !this.#pane.mayWrite(record))) return; // somebody has deleted it: what was typed stays a draft
     if (!keep || !name || name === draft.from) return void drafts.delete(collection.name, this.#id, "name").catch(() => {});
     // Whoever wrote the name since the editor was opened is told: it was not to be seen here.
-    const write = this.#pane.write(this.#id, { name }, collection, version);
+    const write = this.#pane.writes.update(this.#id, { name }, collection, version);
     forgetOnceSafe(drafts, collection.name, this.#id, "name", draft, write).catch(() => {});
   }
 }

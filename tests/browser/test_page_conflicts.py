@@ -206,6 +206,19 @@ async def test_whose_value_was_written_over_is_told_and_restores_it(
     assert lead(stack, id_, "name") == "By Ben"
 
 
+async def test_restoring_a_value_is_a_step_that_is_taken_back(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, ana = await open_ben_and_ana(page, stack)
+    (id_,) = add_leads(stack, 1, "Named by two")
+    await both_rename_offline(ben, ana, id_)
+    await ben.element.locator(".losses").get_by_role("button", name="Restore mine").click()
+    await expect(ana.row(id_).locator("button.name")).to_have_text("By Ben")
+    bar = ben.element.locator(".undo")
+    await expect(bar).to_contain_text("Renamed By Ana to By Ben")
+    await bar.get_by_role("button", name="Undo").click()
+    await expect(ana.row(id_).locator("button.name")).to_have_text("By Ana")
+
+
 async def test_who_wrote_over_a_value_has_a_name_though_the_history_does_not_tell(
     open_page: OpenPage, stack: Stack
 ) -> None:
