@@ -30,7 +30,7 @@ export class Inbox {
   #pane;
   #button;
   #panel;
-  #forms = new Map(); // entry id → its form, and what shows what the record has now
+  #forms = new Map(); // entry id → its form, and what shows which record it is and what that has now
   #isOpen = false;
 
   /** `pane` gives the client, the records and the names, and takes what is tried again. */
@@ -67,7 +67,7 @@ export class Inbox {
     this.#forms.clear();
   }
 
-  /** Call it in an animation frame. Of a form that is there, only what the record has now is drawn: somebody may be typing. */
+  /** Call it in an animation frame. Of a form that is there, only which record it is, and what that has now, are drawn: somebody may be typing. */
   draw() {
     const { inbox } = this.#pane.client;
     for (const { show } of this.#forms.values()) show();
@@ -107,13 +107,22 @@ export class Inbox {
     const one = COLLECTIONS[collection]?.one ?? collection;
     const recordNow = () => this.#pane.recordOf(COLLECTIONS[collection], id) ?? entry.record;
     const record = recordNow();
-    const name = record?.name ?? fields.name ?? capitalised(one);
     const form = template.content.firstElementChild.cloneNode(true);
     const $ = (selector) => form.querySelector(selector);
-    $("h3").textContent = name;
     $(".what").textContent = { insert: `New ${one}`, delete: `Deletion of this ${one}`, update: `Change of this ${one}` }[operation];
     $(".reason").textContent = reasonOf(entry);
-    form.setAttribute("aria-label", `${name}: ${$(".reason").textContent}`);
+    $(".to-record").textContent = `Open ${one}`;
+    $(".to-record").addEventListener("click", () => {
+      this.close();
+      this.#pane.openRecord(collection, id);
+    });
+    const entitle = () => {
+      const name = recordNow()?.name ?? fields.name ?? capitalised(one);
+      $(".to-record").hidden = !this.#pane.recordOf(COLLECTIONS[collection], id);
+      if ($("h3").textContent === name) return;
+      $("h3").textContent = name;
+      form.setAttribute("aria-label", `${name}: ${$(".reason").textContent}`);
+    };
     const editors = Object.entries(fields).map(([field, value]) => new Value(specOf(collection, field), value, record, this.#pane));
     $(".fields").replaceChildren(...editors.map(({ element }) => element));
     const { drafts } = this.#pane.client.offline;
@@ -135,7 +144,12 @@ export class Inbox {
       delete target.dataset.sure;
       target.textContent = "Discard";
     });
-    return { form, show: () => editors.forEach((editor) => editor.show(recordNow())) };
+    const show = () => {
+      entitle();
+      editors.forEach((editor) => editor.show(recordNow()));
+    };
+    show();
+    return { form, show };
   }
 
   /** The form goes, and the focus to what is left. */
@@ -177,7 +191,6 @@ class Value {
       this.read = () => value;
     }
     this.element.append(label, this.#now);
-    this.show(record);
   }
 
   /** What the record has now, if that is another value. */

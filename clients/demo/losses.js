@@ -73,7 +73,10 @@ export class Losses {
       if (element.textContent !== text) element.textContent = text;
     }
     item.querySelector(".by").dataset.branch = words.branch;
-    item.querySelector(".restore").setAttribute("aria-label", `Restore mine: ${words.field} of ${words.name}`);
+    const restore = item.querySelector(".restore");
+    const act = words.isGone ? "Bring it back with mine" : "Restore mine";
+    if (restore.textContent !== act) restore.textContent = act;
+    restore.setAttribute("aria-label", `${act}: ${words.field} of ${words.name}`);
     item.querySelector(".keep").setAttribute("aria-label", `Keep theirs: ${words.field} of ${words.name}`);
   }
 
@@ -83,11 +86,15 @@ export class Losses {
     const actor = by === null ? null : pane.authors.find(by, collection, record_id);
     const inWords = (value) => textOf(specOf(collection, field), value, pane.contextOf(record));
     const isDelete = field === "*";
+    const isGone = !record && theirs === null && pane.isLoaded(COLLECTIONS[collection]);
+    const one = COLLECTIONS[collection]?.one ?? "record";
+    const name = isGone ? (pane.authors.calledOf(collection, record_id) ?? `A deleted ${one}`) : `A ${one}`;
     return {
-      name: record?.name ?? "A record that is gone",
+      isGone,
+      name: record?.name ?? name,
       field: isDelete ? "deletion" : fieldWords(field),
       mine: isDelete ? "deleted" : inWords(mine),
-      theirs: isDelete ? "changed, and so kept" : inWords(theirs),
+      theirs: isDelete ? "changed, and so kept" : isGone ? "deleted" : inWords(theirs),
       by: actor === undefined ? "Somebody" : pane.authorOf({ actor }),
       branch: actor === undefined ? "all" : pane.branchSlugOf({ actor }),
     };

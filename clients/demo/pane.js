@@ -286,6 +286,11 @@ export class Pane {
     return this.#feeds[collection?.name]?.live.get(id);
   }
 
+  /** Whether the records of a collection are known. */
+  isLoaded(collection) {
+    return this.#feeds[collection?.name]?.loaded ?? false;
+  }
+
   /** From the top, with all that is new. */
   relist() {
     this.#sheet.relist({ toTop: true });

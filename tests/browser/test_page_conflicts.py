@@ -219,6 +219,53 @@ async def test_restoring_a_value_is_a_step_that_is_taken_back(open_page: OpenPag
     await expect(ana.row(id_).locator("button.name")).to_have_text("By Ana")
 
 
+async def test_a_loss_on_a_deleted_record_says_which_it_was_and_what_restoring_does(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, ana = await open_ben_and_ana(page, stack)
+    (id_,) = add_leads(stack, 1, "Deleted under him")
+    await expect(ben.row(id_)).to_be_visible()
+    await go_offline(ben)
+    await ben.state_of(id_).select_option("won")
+    with stack.http("ana@demo.test") as http:
+        http.delete(f"/api/leads/{id_}").raise_for_status()
+    await expect(ana.row(id_)).to_be_hidden()
+    await go_online(ben)
+    loss = ben.element.locator(".loss")
+    await expect(loss.locator(".of")).to_have_text("Deleted under him · Status")
+    await expect(loss.locator(".sides")).to_have_text("Mine Won Theirs deleted by Ana")
+    await page.reload()  # it was never seen by this page
+    await ben.wait_live()
+    await expect(loss.locator(".of")).to_have_text("Deleted under him · Status")
+    await loss.get_by_role("button", name="Bring it back with mine").click()
+    await page.mouse.move(0, 0)  # nothing moves under the pointer
+    for pane in (ben, ana):
+        await expect(pane.state_of(id_)).to_have_value("won")
+
+
+async def test_an_entry_of_the_inbox_says_after_a_reload_which_record_it_is_about_and_opens_it(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page()
+    ben, _ = await open_demo(page, stack)
+    (id_,) = add_leads(stack, 1, "Zzed Created")
+    await expect(ben.row(id_)).to_be_visible()
+    await refuse_pushes(page, code="invalid", message="not good")
+    await ben.state_of(id_).select_option("lost")
+    await expect(review_button(ben)).to_have_text("1 needs review")
+    await page.reload()
+    await ben.wait_live()
+    await review_button(ben).click()
+    form = ben.element.locator(".refused")
+    await expect(form.get_by_role("heading")).to_have_text("Zzed Created")
+    await form.get_by_role("button", name="Open lead").click()
+    await expect(form).to_be_hidden()
+    title = ben.element.locator(".record").get_by_role("heading", level=2)
+    await expect(title).to_have_text("Zzed Created")
+    await expect(title).to_be_focused()
+
+
 async def test_who_wrote_over_a_value_has_a_name_though_the_history_does_not_tell(
     open_page: OpenPage, stack: Stack
 ) -> None:
