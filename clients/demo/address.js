@@ -23,6 +23,18 @@ export function writeAddress(side, shown, isStep) {
   else history.replaceState(null, "", search);
 }
 
+/** Takes out of the address what it says of a side that is not so. */
+export function correctAddress(side, shown) {
+  const query = new URLSearchParams(location.search);
+  const wrong = NAMES.filter((name) => query.has(`${side}.${name}`) && query.get(`${side}.${name}`) !== (shown[name] || null));
+  if (wrong.length === 0) return;
+  for (const name of wrong) {
+    if (shown[name]) query.set(`${side}.${name}`, shown[name]);
+    else query.delete(`${side}.${name}`);
+  }
+  history.replaceState(null, "", query.size > 0 ? `?${query}` : location.pathname);
+}
+
 /** The address of a page with this side alone, as it is now. */
 export function addressOf(side, shown) {
   const query = new URLSearchParams([["only", side]]);

@@ -18,6 +18,7 @@ const page = {
   onAim: (pane, collection, record) => terminal.aim(pane, collection, record),
   onLoaded: (pane) => terminal.aimed || pane.aimAtNewest(),
   onChanged: (pane, collection, record) => terminal.changed(pane, collection, record),
+  onDrawn: () => entitle([...new Set(panes.map(({ title }) => title))].join(" | ")),
 };
 const only = new URLSearchParams(location.search).get("only");
 const sides = only in SHOWN_FIRST ? [only] : Object.keys(SHOWN_FIRST);
@@ -33,6 +34,12 @@ void learnHome();
 await learnBranches();
 setUpColleagues();
 keepPage().catch(() => {}); // a browser that keeps no page opens it with a network only
+
+/** The name of this step in the browser's history, and of a bookmark. */
+function entitle(words) {
+  const title = `${words} · Branchline`;
+  if (document.title !== title) document.title = title;
+}
 
 /** Where the psql line finds the database's address, where the server tells it. */
 async function learnHome() {

@@ -1,6 +1,6 @@
 /** One person's half of the page: their login, their client, their view of the records. */
 
-import { addressOf, readAddress, writeAddress } from "./address.js";
+import { addressOf, correctAddress, readAddress, writeAddress } from "./address.js";
 import { Authors } from "./authors.js";
 import { Board } from "./board.js";
 import { COLLECTIONS, FIRST_CURRENCY } from "./collections.js";
@@ -67,7 +67,7 @@ export class Pane {
     draft: () => new FormDraft(this.client.offline.drafts, this.collection.name),
   });
 
-  /** `page` is `{branches, onAim, onLoaded, onChanged}`, see main.js; `side` names the pane in the address. */
+  /** `page` is `{branches, onAim, onLoaded, onChanged, onDrawn}`, see main.js; `side` names the pane in the address. */
   constructor(page, side, email) {
     this.page = page;
     this.#side = side;
@@ -80,7 +80,7 @@ export class Pane {
     setInterval(() => this.#touch(), 60_000); // ages
     this.#takeAddress(shown);
     this.signIn(this.#personOf(shown));
-    this.#link();
+    this.#correctAddress();
   }
 
   // ── who ─────────────────────────────────────────────────────────────────────────────────────
@@ -144,6 +144,7 @@ export class Pane {
     this.filters.offer([...this.page.branches.values()]);
     this.#markRights();
     this.#sheet.relist();
+    this.#correctAddress();
     this.draw();
   }
 
@@ -291,6 +292,11 @@ export class Pane {
     return this.#feeds[collection?.name]?.loaded ?? false;
   }
 
+  /** What it shows, in a word or two. */
+  get title() {
+    return this.#record.name || this.collection.title;
+  }
+
   /** From the top, with all that is new. */
   relist() {
     this.#sheet.relist({ toTop: true });
@@ -323,6 +329,7 @@ export class Pane {
     }
     this.#spread.show(this.#counted(), this.collection, this.filters.status);
     this.#showLine();
+    this.page.onDrawn();
     if (this.#arrivals.length > 0) this.#measure(this.#arrivals.splice(0), this.client);
   }
 
@@ -421,6 +428,12 @@ export class Pane {
 
   #keepAddress(isStep) {
     writeAddress(this.#side, this.#shown, isStep);
+    this.#link();
+  }
+
+  /** What nobody knows of it is not shown, and so not said. */
+  #correctAddress() {
+    correctAddress(this.#side, this.#shown);
     this.#link();
   }
 

@@ -33,6 +33,7 @@ export class RecordPage {
     this.#$(".back").addEventListener("click", () => pane.closeRecord());
     this.#$(".delete").addEventListener("click", () => this.#delete());
     this.#$(".bring-back").addEventListener("click", () => this.#bringBack());
+    this.#$(".to-list").addEventListener("click", () => pane.closeRecord());
     element.addEventListener("keydown", ({ key, defaultPrevented }) => {
       if (key === "Escape" && !defaultPrevented) pane.closeRecord();
     });
@@ -40,6 +41,11 @@ export class RecordPage {
 
   get isOpen() {
     return this.id !== "";
+  }
+
+  /** What the record is called, if one is shown. */
+  get name() {
+    return this.#last?.name ?? "";
   }
 
   /** Shows a record of the pane's collection; without an id nothing. */
@@ -148,6 +154,7 @@ export class RecordPage {
     const pane = this.#pane;
     const { one } = this.#collection;
     const isDeleted = !record && this.#last !== null;
+    const isMissing = !record && !isDeleted && pane.feed.loaded && this.#history.isSettled;
     this.#$("h2").textContent = this.#last?.name ?? "";
     this.#$(".overall").textContent = record && pane.mayWrite(record) ? pane.wordOf(this.id) || "Saved" : "";
     this.#$(".branch-name").textContent = this.#last ? (pane.page.branches.get(this.#last.branch_id)?.name ?? "All branches") : "";
@@ -157,7 +164,11 @@ export class RecordPage {
     let note = "";
     if (isDeleted) note = `${this.#deletedBy} deleted this ${one}.`;
     else if (record && pane.client.principal && !pane.mayWrite(record)) note = pane.reasonAgainstWriting(record);
-    else if (!record) note = pane.feed.loaded && this.#history.isSettled ? `There is no such ${one}, or it is not this person’s to read.` : `Fetching the ${one}`;
+    else if (isMissing) note = `There is no such ${one}, or it is not this person’s to read.`;
+    else if (!record) note = `Fetching the ${one}`;
+    this.#$(".history").hidden = isMissing;
+    this.#$(".to-list").hidden = !isMissing;
+    this.#$(".to-list").textContent = `Back to ${this.#collection.name}`;
     this.#$(".note").hidden = note === "";
     this.#$(".note").firstElementChild.textContent = note;
     this.#$(".bring-back").hidden = !isDeleted || !pane.mayWrite(this.#last);

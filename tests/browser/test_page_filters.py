@@ -144,3 +144,27 @@ async def test_a_lead_is_found_by_its_phone_and_its_mail(open_page: OpenPage, st
         await ben.element.get_by_role("searchbox").fill(words)
         await expect(ben.rows).to_have_count(1)
         await expect(ben.row(id_)).to_be_visible()
+
+
+async def test_what_an_address_says_wrongly_does_not_stay_in_it(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    wrong = (
+        "left.branch=nowhere&left.status=zzz&left.sort=boo&left.list=foo&left.person=x%40y&left.view=board"
+    )
+    await page.goto(f"{stack.api_url}/?only=left&colleagues=off&{wrong}&left.find=caf")
+    await Pane(page.locator(".pane")).wait_live()
+    await page.wait_for_url(lambda url: "nowhere" not in url)  # the branches come after the page
+    assert page.url.endswith("/?only=left&colleagues=off&left.person=ben%40demo.test&left.find=caf")
+
+
+async def test_the_title_of_the_page_says_what_it_shows(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, carla = await open_demo(page, stack)
+    await expect(page).to_have_title("Leads · Branchline")
+    await carla.element.get_by_role("tab", name="Deals").click()
+    await expect(page).to_have_title("Leads | Deals · Branchline")
+    (id_,) = add_leads(stack, 1, "Café Ñandú")
+    await ben.row(id_).locator(".open").click()
+    await expect(page).to_have_title("Café Ñandú | Deals · Branchline")
+    await page.go_back()
+    await expect(page).to_have_title("Leads | Deals · Branchline")

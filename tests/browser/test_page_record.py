@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.conftest import OpenPage
-from tests.browser.demo import FORMATS, IS_DRAFTED, SIZES, open_demo, refuse_pushes
+from tests.browser.demo import FORMATS, IS_DRAFTED, SIZES, Pane, open_demo, refuse_pushes
 from tests.browser.record import ANA, CARLA, VERA, RecordPage, make_lead, open_record, patch
 from tests.stack import Stack
 
@@ -293,6 +293,20 @@ async def test_a_deleted_record_shows_what_was_there_and_comes_back(
     for each in (ana, carla):
         await expect(each.input("phone")).to_have_value("1")
         await expect(each.note).to_be_hidden()
+
+
+async def test_a_record_that_is_not_there_offers_the_way_back_and_no_history(
+    open_page: OpenPage, stack: Stack
+) -> None:
+    page = await open_page(tolerated="404")
+    nobody = "01999999-0000-7000-8000-000000000000"
+    await page.goto(f"{stack.api_url}/?colleagues=off&only=left&left.record={nobody}")
+    record = RecordPage(Pane(page.locator(".pane")))
+    await expect(record.note).to_contain_text("There is no such lead")
+    await expect(record.element.locator(".history")).to_be_hidden()
+    await record.note.get_by_role("button", name="Back to leads").click()
+    await record.pane.wait_live()
+    assert "left.record" not in page.url
 
 
 async def test_who_may_not_write_reads_and_is_told_why(open_page: OpenPage, stack: Stack) -> None:
