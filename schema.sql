@@ -712,6 +712,11 @@ $$;
 CREATE FUNCTION business_fields(p_record jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
   $$ SELECT p_record - '{id,organization_id,version,created_at,updated_at,updated_by}'::text[] $$;
 
+-- The members of an object that have these names, or else the one of the name "*".
+CREATE FUNCTION members_of(p_object jsonb, p_names text[]) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT coalesce(jsonb_object_agg(name, coalesce(p_object -> name, p_object -> '*')), '{}') FROM unnest(p_names) name WHERE p_object ?| ARRAY[name, '*']
+$$;
+
 -- What a delete takes with it that its writer had not seen, as `overwrote` of merge_fields; of an insert what has a value.
 CREATE FUNCTION overwrote_by_delete(p_record jsonb, p_clocks jsonb, p_base_version bigint, p_author uuid) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
   SELECT jsonb_agg(jsonb_build_object('field', r.key, 'value', r.value, 'by', stamp ->> 2, 'at_ms', left(stamp ->> 0, 13)::bigint) ORDER BY r.key)
@@ -761,7 +766,7 @@ $$;
 -- timestamps (to_char gives null for them) and the blanks that fill up a char(n) are not lost or made up.
 CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
   name text, type_name text, encoding text, comparable text, is_system boolean, is_writable boolean, is_sensitive boolean,
-  default_expression text, needs_settings boolean, ordinal integer
+  readable_by text[], default_expression text, needs_settings boolean, ordinal integer
 ) LANGUAGE sql STABLE AS $$
   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
     CASE WHEN t.typbasetype_or_self = 'timestamptz'::regtype THEN format('coalesce(to_char(%1$s AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), %1$s::text)', v.value)
@@ -781,6 +786,7 @@ CREATE FUNCTION table_columns(p_table regclass) RETURNS TABLE (
     a.attgenerated = '' AND a.attidentity <> 'a'
       AND a.attname NOT IN ('organization_id', 'id', 'version', 'created_at', 'updated_at', 'updated_by', 'last_mutation_id', 'field_clocks'),
     comment_tag(col_description(a.attrelid, a.attnum), 'sensitive') IS NOT NULL,
+    comment_tag(col_description(a.attrelid, a.attnum), 'readable'),
     CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     a.atttypid NOT IN ('uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'int2'::regtype, 'int4'::regtype,
       'int8'::regtype, 'numeric'::regtype, 'bool'::regtype, 'date'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype,
@@ -1023,12 +1029,14 @@ CREATE FUNCTION generate_writing(p_table regclass) RETURNS void LANGUAGE plpgsql
 DECLARE
   v_name text := (SELECT collection FROM tracked_tables WHERE table_oid = p_table);
   v_columns text[] := ARRAY(SELECT name FROM table_columns(p_table) WHERE is_writable ORDER BY ordinal);
-  v_insert text; v_values text; v_set text; v_defaults text; v_branch boolean := 'branch_id' = ANY (v_columns);
+  v_insert text; v_values text; v_set text; v_defaults text; v_branch boolean := 'branch_id' = ANY (v_columns); v_hidden text;
 BEGIN
   SELECT coalesce(string_agg(format(', %I', c), ''), ''), coalesce(string_agg(format(', r.%I', c), ''), ''),
     coalesce(string_agg(format(', %1$I = r.%1$I', c), ''), '') INTO v_insert, v_values, v_set FROM unnest(v_columns) c;
   SELECT coalesce(string_agg(format('%L, %s', name, default_expression), ', '), '') INTO v_defaults
     FROM table_columns(p_table) WHERE is_writable AND default_expression IS NOT NULL;
+  SELECT format('array_remove(ARRAY[%s], NULL)', string_agg(format('CASE WHEN m.role <> ALL (%L) THEN %L END', readable_by, name), ', ')) INTO v_hidden
+    FROM table_columns(p_table) WHERE is_writable AND NOT is_sensitive AND readable_by IS NOT NULL HAVING count(*) > 0;
   -- Plans are kept, and may have been made while the table was small. So rows are reached by `id = ANY (…)` and the key, at any
   -- size, and mutations, whose number no plan knows, meet them in hash joins: a nested loop looks through all of them for each.
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I(p_mutations jsonb) RETURNS SETOF mutation_result LANGUAGE plpgsql %s
@@ -1056,19 +1064,22 @@ BEGIN
     RETURN QUERY
     WITH m AS (SELECT * FROM mutations_of(p_mutations, v_organization) WHERE operation = 'insert'),
     placed AS (
-      SELECT m.*, %6$s AS values, x.version AS dead_version, x.clock AS dead_clock, coalesce(m.clock, next_clock(x.clock, now_ms())) AS effective
+      SELECT m.*, %6$s AS values, x.version AS dead_version, x.clock AS dead_clock, coalesce(m.clock, next_clock(x.clock, now_ms())) AS effective,
+        (x.record ->> 'branch_id')::uuid AS dead_branch, x.record AS dead_record, x.field_clocks AS dead_clocks, %18$s AS hidden
       FROM m LEFT JOIN tombstones x ON x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = m.id
         AND x.record_id = ANY (v_ids)),
+    -- Whoever brings a deleted record back, or writes to it, writes to its branch. Who may not read it learns as much as of any other.
     judged AS MATERIALIZED (
-      SELECT p.*, CASE WHEN NOT p.writes OR NOT %7$s THEN 'forbidden'
+      SELECT p.*, CASE WHEN NOT p.writes OR NOT %7$s THEN 'forbidden' WHEN p.dead_version IS NOT NULL AND NOT %19$s THEN 'id_taken'
+        WHEN p.dead_version IS NOT NULL AND NOT %8$s THEN 'forbidden'
         WHEN p.effective <= p.dead_clock COLLATE "C" THEN 'beaten' ELSE 'write' END AS verdict
       FROM placed p),
     annotated AS (SELECT set_config('branchline.annotations', jsonb_object_agg(j.mutation_id, jsonb_build_object('unit', j.unit))::text, true) FROM judged j),
     inserted AS (
       INSERT INTO %1$s AS t (organization_id, id, updated_by, last_mutation_id, field_clocks%3$s)
       SELECT v_organization, j.id, j.user_id, j.mutation_id,
-        jsonb_build_object('*', jsonb_build_array(j.effective, coalesce(j.dead_version, 0) + 1, j.user_id))%4$s
-      FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, generated.%9$I() || j.values) r
+        jsonb_build_object('*', jsonb_build_array(j.effective, coalesce(j.dead_version, 0) + 1, j.user_id))%20$s%4$s
+      FROM annotated CROSS JOIN judged j CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, generated.%9$I() || j.values%21$s) r
       WHERE j.verdict = 'write' ORDER BY j.id
       ON CONFLICT (organization_id, id) DO NOTHING
       RETURNING t.id, t.version, CASE WHEN v_wants_records THEN %17$s END AS record)
@@ -1077,17 +1088,19 @@ BEGIN
       CASE WHEN j.verdict = 'forbidden' THEN 'forbidden' WHEN i.id IS NULL THEN 'id_taken' END, NULL::text, NULL::jsonb, NULL::jsonb
     FROM judged j LEFT JOIN inserted i ON i.id = j.id WHERE j.verdict <> 'beaten';
     IF v_has_graves THEN
-      -- Inserts that are older than the delete. What was revived or refused has no such grave.
+      -- Inserts that are older than the delete. What was revived has no grave any more.
       FOR v_m IN
-        SELECT p.* FROM (SELECT m.*, %6$s AS values FROM mutations_of(p_mutations, v_organization) m WHERE m.operation = 'insert') p
+        SELECT p.* FROM (SELECT m.*, %6$s AS values, %18$s AS hidden FROM mutations_of(p_mutations, v_organization) m WHERE m.operation = 'insert') p
         WHERE p.writes AND %7$s ORDER BY p.id
       LOOP
         SELECT * INTO v_dead FROM tombstones x
           WHERE x.organization_id = v_organization AND x.collection = %2$L AND x.record_id = v_m.id AND v_m.clock COLLATE "C" <= x.clock;
         CONTINUE WHEN NOT FOUND;
+        v_row := jsonb_populate_record(NULL::%1$s, v_dead.record::jsonb);
+        CONTINUE WHEN NOT %13$s;  -- refused above
         v_m.clock := distinct_clock(v_dead.field_clocks, v_m.clock);
         v_row := jsonb_populate_record(NULL::%1$s, generated.%9$I() || v_m.values);
-        PERFORM generated.%16$I(v_dead, business_fields(encode_record(v_row)::jsonb), v_m.clock, NULL, v_m.user_id);
+        PERFORM generated.%16$I(v_dead, business_fields(encode_record(v_row)::jsonb) - v_m.hidden, v_m.clock, NULL, v_m.user_id);
         RETURN NEXT ROW(v_m.ordinal, 'merged', v_dead.version, v_m.clock, NULL, lost_to_delete(v_m.fields, v_organization, %2$L, v_m.id),
           NULL, NULL, NULL, NULL)::mutation_result;
       END LOOP;
@@ -1231,14 +1244,19 @@ END $body$,
     p_table, v_name, v_insert, v_values, v_set,
     CASE WHEN v_branch THEN $s$CASE WHEN cardinality(m.branch_ids) = 1 AND NOT m.fields ? 'branch_id' THEN m.fields || jsonb_build_object('branch_id', m.branch_ids[1]) ELSE m.fields END$s$ ELSE 'm.fields' END,
     CASE WHEN v_branch THEN $s$coalesce(p.branch_ids IS NULL OR (p.values ->> 'branch_id')::uuid = ANY (p.branch_ids), false)$s$ ELSE 'true' END,
-    NULL, v_name || '_defaults',
+    CASE WHEN v_branch THEN 'coalesce(p.branch_ids IS NULL OR p.dead_branch = ANY (p.branch_ids), false)' ELSE 'true' END, v_name || '_defaults',
     CASE WHEN v_branch THEN 'coalesce(m.reads_all OR t.branch_id IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(m.branch_ids IS NULL OR t.branch_id = ANY (m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN $s$coalesce(m.branch_ids IS NULL OR NOT m.fields ? 'branch_id' OR (m.fields ->> 'branch_id')::uuid = ANY (m.branch_ids), false)$s$ ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(v_m.branch_ids IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
     CASE WHEN v_branch THEN $s$coalesce(v_m.branch_ids IS NULL OR NOT v_m.fields ? 'branch_id' OR (v_m.fields ->> 'branch_id')::uuid = ANY (v_m.branch_ids), false)$s$ ELSE 'true' END,
     CASE WHEN v_branch THEN 'coalesce(v_m.reads_all OR v_row.branch_id IS NULL OR v_row.branch_id = ANY (v_m.branch_ids), false)' ELSE 'true' END,
-    v_name || '_bury', encoding_of(p_table, 't')  -- in the statement itself: a function is called for each row
+    v_name || '_bury', encoding_of(p_table, 't'),  -- in the statement itself: a function is called for each row
+    coalesce(v_hidden, $s$'{}'::text[]$s$),
+    CASE WHEN v_branch THEN 'coalesce(p.reads_all OR p.dead_branch IS NULL OR p.dead_branch = ANY (p.branch_ids), false)' ELSE 'true' END,
+    -- Nobody empties what they may not read: it stays as it was when the record was deleted.
+    CASE WHEN v_hidden IS NULL THEN '' ELSE ' || members_of(j.dead_clocks, j.hidden)' END,
+    CASE WHEN v_hidden IS NULL THEN '' ELSE ' || members_of(j.dead_record::jsonb, j.hidden)' END
   ));
   EXECUTE format('CREATE OR REPLACE FUNCTION generated.%I() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS %L',
     v_name || '_defaults', 'SELECT jsonb_build_object(' || v_defaults || ')');
@@ -1448,9 +1466,9 @@ CREATE CONSTRAINT TRIGGER number_commits AFTER INSERT ON commits DEFERRABLE INIT
 
 CREATE FUNCTION mutations_of(p_mutations jsonb, p_organization uuid) RETURNS TABLE (
   ordinal integer, user_id uuid, mutation_id uuid, id uuid, operation text, fields jsonb, base_version bigint, clock text, mode text,
-  unit text, want_record boolean, branch_ids uuid[], reads_all boolean, writes boolean
+  unit text, want_record boolean, branch_ids uuid[], reads_all boolean, writes boolean, role text
 ) LANGUAGE sql STABLE AS $$
-  SELECT x.*, a.branch_ids, coalesce(a.reads = 'all' OR a.branch_ids IS NULL, false), coalesce(a.role <> 'viewer', false)
+  SELECT x.*, a.branch_ids, coalesce(a.reads = 'all' OR a.branch_ids IS NULL, false), coalesce(a.role <> 'viewer', false), a.role::text
   FROM jsonb_to_recordset(p_mutations) AS x(ordinal integer, user_id uuid, mutation_id uuid, id uuid, operation text, fields jsonb,
     base_version bigint, clock text, mode text, unit text, want_record boolean)
   LEFT JOIN organization_members a ON a.organization_id = p_organization AND a.user_id = x.user_id AND a.disabled_at IS NULL
@@ -1761,7 +1779,7 @@ CREATE FUNCTION catalogue() RETURNS jsonb LANGUAGE sql STABLE SET search_path = 
       'filterable', comment_tag(d.comment, 'filterable') IS NOT NULL OR k.name = 'id',
       'critical', comment_tag(d.comment, 'critical') IS NOT NULL,
       'sensitive', k.is_sensitive,
-      'readable_by', comment_tag(d.comment, 'readable'),
+      'readable_by', k.readable_by,
       'writable', k.is_writable,
       'references', (SELECT r.relname FROM pg_constraint x JOIN pg_class r ON r.oid = x.confrelid
         WHERE x.conrelid = t.table_oid AND x.contype = 'f' AND a.attnum = x.conkey[cardinality(x.conkey)] ORDER BY r.relname LIMIT 1),

@@ -150,8 +150,15 @@ async def _exists(
         return True
     anybodys = record_statement(collection, principal.organization_id, identifier, None)
     if await connection.fetchrow(anybodys.sql, *anybodys.parameters) is None:
-        newest = await _fetch_versions(connection, collection, principal, identifier, None, 1)
-        if newest and newest[0]["operation"] == "delete":
+        newest = await connection.fetchrow(
+            _queries.fetch_history, principal.organization_id, collection.name, identifier, None, None, 1
+        )
+        branch = None if newest is None else orjson.loads(newest["record"]).get("branch_id")
+        if (
+            newest is not None
+            and newest["operation"] == "delete"
+            and principal.may("read", collection, branch)
+        ):
             return False
     raise no_record(collection, identifier)
 

@@ -169,6 +169,54 @@ async def test_a_deleted_record_of_a_branch_that_one_may_not_write_to_is_forbidd
     assert (await grave_of(owner, lead))["clock"] == at(2)
 
 
+@pytest.mark.parametrize(("person", "code"), [("rita", "id_taken"), ("carla", "forbidden")])
+async def test_an_insert_of_a_deleted_records_id_does_not_take_it_out_of_its_branch(
+    owner: Connection, api: Connection, tenant: Tenant, person: str, code: str
+) -> None:
+    """I8: neither does one older than the delete merge into it, nor a later one stand in its place."""
+    lead = await make_lead(api, tenant, branch_id=tenant.branches["north"], phone="north's")
+    await write(api, tenant.mutation("ana", "delete", "leads", lead, clock=at(5)))
+    for clock in (at(3, B), at(9, B), None):
+        [result] = await write(
+            api, tenant.mutation(person, "insert", "leads", lead, fields={"name": "x"}, clock=clock)
+        )
+        assert (result["status"], result["code"], result["version"]) == ("rejected", code, None)
+        assert result["record"] is None
+    [grave] = await owner.fetch("SELECT clock, record ->> 'branch_id' FROM tombstones")
+    assert tuple(grave) == (at(5), tenant.branches["north"])
+
+
+async def test_an_insert_leaves_what_its_author_may_not_read_of_a_deleted_record(
+    owner: Connection, api: Connection, tenant: Tenant
+) -> None:
+    """And its clock: a late write by one who may still counts."""
+    await owner.execute("ALTER TABLE leads ADD COLUMN margin numeric(9, 2)")
+    await owner.execute("COMMENT ON COLUMN leads.margin IS '@readable(owner, manager)'")
+    north = {"branch_id": tenant.branches["north"]}
+
+    async def margin_after(*writes: dict[str, Any]) -> Any:
+        lead = await make_lead(api, tenant, **north, margin="77.77")
+        await write(api, tenant.mutation("ben", "delete", "leads", lead, clock=at(5, B)))
+        for each in writes:
+            [result] = await write(api, tenant.mutation(collection="leads", record=lead, **each))
+            assert result["status"] != "rejected", result
+        return result["record"]["margin"]
+
+    fields = {"name": "again"}
+    late = {"person": "ben", "operation": "insert", "fields": fields, "clock": at(3, B)}
+    revival = {"person": "ben", "operation": "update", "fields": {"phone": "1"}, "clock": at(9, B)}
+    anew = late | {"clock": at(8, B)}
+    by_manager = {"person": "ana", "operation": "update", "fields": {"margin": "88.88"}, "clock": at(4)}
+    assert await margin_after(late, revival) == "77.77"
+    assert await margin_after(late, by_manager, revival) == "88.88"
+    assert await margin_after(by_manager, late, revival) == "88.88"
+    assert await margin_after(anew) == "77.77"
+    assert await margin_after(anew, by_manager) == "88.88"
+    assert await margin_after(by_manager, anew) == "88.88"
+    # Who may read it writes it: what their insert leaves out is empty.
+    assert await margin_after(anew | {"person": "ana"}) is None
+
+
 async def test_a_revival_carries_what_it_overwrote(
     owner: Connection, api: Connection, tenant: Tenant
 ) -> None:

@@ -1,5 +1,9 @@
-"""Organisations are apart: thousands of hostile requests and frames, and no canary of another one in any answer."""
+"""Organisations are apart: thousands of hostile requests and frames, and no canary of another one in any answer.
 
+Branches are apart for those who may not read all of them, also what was deleted in them.
+"""
+
+import asyncio
 import random
 import string
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 from core.protocol.collection import Collection
 from tests.gateways import Socket, run_gateway, wait_until
 from tests.integration.api.conftest import Api, create, problem
+from tests.integration.api.pushing import clock, mutation, now_ms, push
 from tests.servers import Database, Servers
 from tests.tenants import Connection, Tenant, create_tenant, new_id
 
@@ -320,3 +325,50 @@ async def test_a_foreign_cursor_is_refused_and_not_an_empty_page(
         await create(theirs, "leads", name="x")
     cursor = (await theirs.get("/api/leads?limit=1")).json()["next_cursor"]
     problem(await ana.get("/api/leads", params={"limit": 1, "cursor": cursor}), 403, "cursor_foreign")
+
+
+@pytest.mark.parametrize("person", ["rita", "carla"])
+async def test_a_deleted_record_of_another_branch_is_neither_read_nor_taken_over(
+    api: Api, tenant: Tenant, ana: httpx.AsyncClient, person: str
+) -> None:
+    """By its id, which stands in other records, and with a clock between its creation and its delete."""
+    north, south = tenant.branches["north"], tenant.branches["south"]
+    colleague = api.client(tenant, person)
+    deal = await create(ana, "deals", name="North's deal", branch_id=north)
+    await create(colleague, "tasks", title="t", branch_id=south, deal_id=deal["id"])
+    between = now_ms() + 1
+    await asyncio.sleep(0.05)
+    address = f"/api/deals/{deal['id']}"
+    await ana.patch(address, json={"amount": "123456.00", "notes": "NORTH ONLY"})
+    assert (await ana.delete(address)).status_code == 204
+    status, code = (409, "id_taken") if person == "rita" else (403, "forbidden")
+    fields = {"name": "mine", "branch_id": south}
+    for moment in (between, now_ms()):
+        insert = mutation("insert", deal["id"], "deals", fields=fields, clock=clock(moment))
+        [result] = await push(colleague, insert)
+        assert (result["status"], result["code"]) == ("rejected", code)
+    problem(await colleague.post("/api/deals", json={"id": deal["id"], **fields}), status, code)
+    update = mutation("update", deal["id"], "deals", fields={"probability": 5}, clock=clock(now_ms()))
+    [result] = await push(colleague, update)
+    assert result["status"] == "rejected"
+    assert "record" not in result
+    for version in (1, 2):
+        restored = await colleague.post(f"{address}/restore", json={"version": version})
+        assert restored.status_code == (404 if person == "rita" else 403)
+    # It is still north's.
+    assert (await ana.post(f"{address}/restore", json={"version": 2})).json()["branch_id"] == north
+
+
+async def test_a_record_that_was_deleted_in_another_branch_is_not_theirs_for_an_earlier_delete(
+    api: Api, tenant: Tenant, ana: httpx.AsyncClient
+) -> None:
+    """South's record, deleted and brought back in the north, is north's, also after a second delete."""
+    rita = api.client(tenant, "rita")
+    lead = await create(ana, "leads", name="South's", branch_id=tenant.branches["south"])
+    address = f"/api/leads/{lead['id']}"
+    await ana.delete(address)
+    assert (await rita.get(f"{address}/history")).status_code == 200
+    await create(ana, "leads", id=lead["id"], name="North's", branch_id=tenant.branches["north"])
+    await ana.delete(address)
+    problem(await rita.get(f"{address}/history"), 404, "not_found")
+    problem(await rita.post(f"{address}/restore", json={"version": 1}), 404, "not_found")
