@@ -322,8 +322,8 @@ END $$;
 CREATE TRIGGER note_rights AFTER INSERT OR UPDATE OR DELETE ON organization_members FOR EACH ROW EXECUTE FUNCTION note_rights();
 
 -- 3 the CRM -------------------------------------------------------------------------------------------------------
--- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation, and the
--- data can be distributed by it. track() adds the system columns: version, created_at, updated_at, updated_by, …
+-- organization_id comes first in every key and foreign key, so a reference cannot leave its organisation (people are referred to
+-- as its members), and the data can be distributed by it. track() adds the system columns: version, created_at, updated_at, updated_by, …
 
 CREATE TABLE clients (
   organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
@@ -338,10 +338,11 @@ CREATE TABLE clients (
   address varchar(400),
   city varchar(120),
   country varchar(2) CHECK (country ~ '^[A-Z]{2}$'),
-  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  owner_id uuid,
   notes varchar(20000),
   PRIMARY KEY (organization_id, id),
-  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id)
+  FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, owner_id) REFERENCES organization_members (organization_id, user_id) ON DELETE SET NULL (owner_id)
 );
 CREATE INDEX clients_by_branch ON clients (organization_id, branch_id);
 CREATE INDEX clients_by_status ON clients (organization_id, status);
@@ -363,12 +364,13 @@ CREATE TABLE leads (
   score integer CHECK (score BETWEEN 0 AND 100),
   estimated_value numeric(14, 2) CHECK (estimated_value >= 0),
   currency varchar(3) NOT NULL DEFAULT 'EUR' CHECK (currency ~ '^[A-Z]{3}$'),
-  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  owner_id uuid,
   client_id uuid,
   next_step_at timestamptz,
   notes varchar(20000),
   PRIMARY KEY (organization_id, id),
   FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, owner_id) REFERENCES organization_members (organization_id, user_id) ON DELETE SET NULL (owner_id),
   FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id)
 );
 CREATE INDEX leads_by_branch ON leads (organization_id, branch_id, status);
@@ -418,13 +420,14 @@ CREATE TABLE deals (
   probability integer CHECK (probability BETWEEN 0 AND 100),
   expected_close_on date,
   closed_at timestamptz,
-  owner_id uuid REFERENCES users ON DELETE SET NULL,
+  owner_id uuid,
   client_id uuid,
   contact_id uuid,
   lead_id uuid,
   notes varchar(20000),
   PRIMARY KEY (organization_id, id),
   FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, owner_id) REFERENCES organization_members (organization_id, user_id) ON DELETE SET NULL (owner_id),
   FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id),
   FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE SET NULL (contact_id),
   FOREIGN KEY (organization_id, lead_id) REFERENCES leads ON DELETE SET NULL (lead_id)
@@ -453,13 +456,14 @@ CREATE TABLE tasks (
   priority task_priority NOT NULL DEFAULT 'normal',
   due_on date,
   completed_at timestamptz,
-  assignee_id uuid REFERENCES users ON DELETE SET NULL,
+  assignee_id uuid,
   client_id uuid,
   deal_id uuid,
   lead_id uuid,
   notes varchar(20000),
   PRIMARY KEY (organization_id, id),
   FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, assignee_id) REFERENCES organization_members (organization_id, user_id) ON DELETE SET NULL (assignee_id),
   FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE SET NULL (client_id),
   FOREIGN KEY (organization_id, deal_id) REFERENCES deals ON DELETE SET NULL (deal_id),
   FOREIGN KEY (organization_id, lead_id) REFERENCES leads ON DELETE SET NULL (lead_id)
@@ -490,7 +494,7 @@ CREATE TABLE activity_events (
   subject varchar(300) NOT NULL CHECK (subject <> ''),
   body varchar(20000),
   occurred_at timestamptz NOT NULL DEFAULT now(),
-  user_id uuid REFERENCES users ON DELETE SET NULL,
+  user_id uuid,
   client_id uuid,
   contact_id uuid,
   deal_id uuid,
@@ -498,6 +502,7 @@ CREATE TABLE activity_events (
   notes varchar(20000),
   PRIMARY KEY (organization_id, id),
   FOREIGN KEY (organization_id, branch_id) REFERENCES branches ON DELETE SET NULL (branch_id),
+  FOREIGN KEY (organization_id, user_id) REFERENCES organization_members (organization_id, user_id) ON DELETE SET NULL (user_id),
   FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE CASCADE,
   FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE SET NULL (contact_id),
   FOREIGN KEY (organization_id, deal_id) REFERENCES deals ON DELETE SET NULL (deal_id),

@@ -127,6 +127,64 @@ async def test_a_reference_into_another_organisation_is_refused(
     problem(branch, 409, "foreign_key")
 
 
+PEOPLE_IN_RECORDS = [
+    ("clients", "owner_id", {"name": "x"}),
+    ("leads", "owner_id", {"name": "x"}),
+    ("deals", "owner_id", {"name": "x"}),
+    ("tasks", "assignee_id", {"title": "x"}),
+    ("activity_events", "user_id", {"subject": "x"}),
+]
+
+
+@pytest.mark.parametrize(("collection", "field", "fields"), PEOPLE_IN_RECORDS)
+async def test_a_person_of_another_organisation_is_answered_as_one_who_does_not_exist(
+    ana: httpx.AsyncClient, other: Tenant, collection: str, field: str, fields: dict[str, str]
+) -> None:
+    record = await create(ana, collection, **fields)
+    stranger, nobody = other.people["ana"], new_id()
+    answers = []
+    for person in (stranger, nobody):
+        created = await ana.post(f"/api/{collection}", json={**fields, field: person})
+        patched = await ana.patch(f"/api/{collection}/{record['id']}", json={field: person})
+        for response in (created, patched):
+            assert problem(response, 409, "foreign_key")["errors"][0]["field"] == field
+            answers.append(response.text.replace(person, ""))
+    assert answers[:2] == answers[2:]
+
+
+@pytest.mark.parametrize(("collection", "field", "fields"), PEOPLE_IN_RECORDS)
+async def test_records_of_a_disabled_member_stay_theirs_and_those_of_a_removed_one_are_nobodys(
+    ana: httpx.AsyncClient,
+    owner: Connection,
+    tenant: Tenant,
+    other: Tenant,
+    api: Api,
+    collection: str,
+    field: str,
+    fields: dict[str, str],
+) -> None:
+    ben = tenant.people["ben"]
+    # Also a member of the other organisation, where nothing changes.
+    await owner.execute(
+        "INSERT INTO organization_members (organization_id, user_id) VALUES ($1, $2)", other.id, ben
+    )
+    theirs = await create(api.client(other), collection, **fields, **{field: ben})
+    record = await create(ana, collection, **fields, **{field: ben})
+    address = f"/api/{collection}/{record['id']}"
+    membership = "organization_members SET disabled_at = now() WHERE organization_id = $1 AND user_id = $2"
+    await owner.execute(f"UPDATE {membership}", tenant.id, ben)
+    assert (await ana.get(address)).json() == record
+    await owner.execute(
+        "DELETE FROM organization_members WHERE organization_id = $1 AND user_id = $2", tenant.id, ben
+    )
+    now = (await ana.get(address)).json()
+    assert (now[field], now["version"]) == (None, 2)
+    elsewhere = await api.client(other).get(f"/api/{collection}/{theirs['id']}")
+    assert elsewhere.json() == theirs
+    versions = (await ana.get(f"{address}/history")).json()["items"]
+    assert [each["record"][field] for each in versions] == [None, ben]
+
+
 async def test_a_field_of_other_roles_never_leaves_and_is_not_known(
     api: Api, owner: Connection, tenant: Tenant
 ) -> None:
