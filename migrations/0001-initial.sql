@@ -171,7 +171,7 @@ CREATE TABLE password_resets (
 COMMENT ON TABLE password_resets IS 'The way back for somebody who has forgotten their password: one a person, by mail, for an hour. Global like users.';
 
 -- Tax ids of clients, and tokens of outside systems (client_id null): AES-256-GCM by the application, whose key is not here.
--- Not tracked, so in no record, log, history or publication.
+-- Not tracked, so in no record, log, history or publication. Those of a deleted client go with its tombstone.
 CREATE TABLE sealed_values (
   organization_id uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
   client_id uuid,
@@ -403,7 +403,6 @@ CREATE TABLE contacts (
 CREATE INDEX contacts_by_branch ON contacts (organization_id, branch_id);
 CREATE INDEX contacts_by_client ON contacts (organization_id, client_id);
 COMMENT ON TABLE contacts IS 'People at clients. They go when their client goes. @history';
-ALTER TABLE sealed_values ADD FOREIGN KEY (organization_id, client_id) REFERENCES clients ON DELETE CASCADE;
 ALTER TABLE client_portal_access ADD FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE CASCADE;
 COMMENT ON COLUMN contacts.branch_id IS 'The branch it belongs to; null for the whole organisation. @filterable';
 COMMENT ON COLUMN contacts.client_id IS '@filterable';
@@ -586,6 +585,14 @@ CREATE TABLE tombstones (
   PRIMARY KEY (organization_id, collection, record_id)
 );
 COMMENT ON TABLE tombstones IS 'Deleted records, with the version and the clocks from which a later insert goes on.';
+
+CREATE FUNCTION forget_sealed() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  DELETE FROM sealed_values s WHERE s.organization_id = OLD.organization_id AND s.client_id = OLD.record_id
+    AND NOT EXISTS (SELECT FROM clients c WHERE c.organization_id = OLD.organization_id AND c.id = OLD.record_id);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER forget_sealed AFTER DELETE ON tombstones FOR EACH ROW WHEN (OLD.collection = 'clients') EXECUTE FUNCTION forget_sealed();
 
 -- The first answer to each mutation, kept for 90 days (I6).
 CREATE TABLE mutations (

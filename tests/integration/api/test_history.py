@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.api.conftest import Api, create, problem
+from tests.integration.api.conftest import Api, create, eventually, problem
 from tests.tenants import Connection, Tenant, new_id
 
 
@@ -95,6 +95,31 @@ async def test_a_deleted_record_is_restored_with_its_id_and_its_versions_go_on(
     assert restored.status_code == 200, restored.text
     assert (restored.json()["phone"], restored.json()["version"]) == ("1", 3)
     assert [each["version"] for each in await versions(ana, address)] == [3, 2, 1]
+
+
+async def test_who_restores_a_deleted_record_leaves_what_they_may_not_read_of_it(
+    api: Api, owner: Connection, tenant: Tenant, ana: httpx.AsyncClient
+) -> None:
+    """As it was at the delete, like the restore of a record that is there."""
+    await owner.execute(
+        "CREATE TABLE bonuses (organization_id uuid, id uuid, name text NOT NULL, amount numeric(9, 2))"
+    )
+    await owner.execute("COMMENT ON COLUMN bonuses.amount IS '@readable(owner, manager)'")
+    await owner.execute("SELECT track('bonuses')")
+
+    async def known() -> bool:
+        return (await ana.get("/api/bonuses")).status_code == 200
+
+    await eventually(known)
+    ben = api.client(tenant, "ben")
+    record = await create(ana, "bonuses", name="Eve", amount="77.77")
+    address = f"/api/bonuses/{record['id']}"
+    await ana.patch(address, json={"amount": "88.88"})
+    assert (await ben.delete(address)).status_code == 204
+    restored = await ben.post(f"{address}/restore", json={"version": 1})
+    assert restored.status_code == 200
+    assert "amount" not in restored.json()
+    assert (await ana.get(address)).json()["amount"] == "88.88"
 
 
 async def test_a_restore_with_if_match_refuses_a_record_that_moved(ana: httpx.AsyncClient) -> None:

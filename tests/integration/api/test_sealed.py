@@ -52,15 +52,31 @@ async def test_a_tax_id_is_opened_for_those_who_may_and_is_nowhere_in_the_databa
     problem(await ana.delete(path), 404, "not_found")
 
 
-async def test_a_client_that_goes_takes_its_tax_id_along(
+async def test_a_tax_id_is_sealed_away_with_a_deleted_client_and_comes_back_with_it(
     owner: Connection, ana: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     client = await create(ana, "clients", name="Acme")
-    await ana.put(f"/api/clients/{client['id']}/tax-id", json={"tax_id": TAX_ID})
-    assert (await ana.delete(f"/api/clients/{client['id']}")).status_code == 204
-    assert (
-        await owner.fetchval("SELECT count(*) FROM sealed_values WHERE organization_id = $1", tenant.id) == 0
-    )
+    address = f"/api/clients/{client['id']}"
+    path = f"{address}/tax-id"
+    await ana.put(path, json={"tax_id": TAX_ID})
+    assert (await ana.delete(address)).status_code == 204
+    for response in (await ana.get(path), await ana.put(path, json={"tax_id": "x"}), await ana.delete(path)):
+        problem(response, 404, "not_found")
+    assert (await ana.post(f"{address}/restore", json={"version": 1})).status_code == 200
+    assert (await ana.get(path)).json() == {"tax_id": TAX_ID}
+
+
+async def test_a_tax_id_goes_with_the_tombstone_of_its_client(
+    owner: Connection, ana: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    client = await create(ana, "clients", name="Acme")
+    address = f"/api/clients/{client['id']}"
+    await ana.put(f"{address}/tax-id", json={"tax_id": TAX_ID})
+    await ana.delete(address)
+    count = "SELECT count(*) FROM sealed_values WHERE organization_id = $1"
+    assert await owner.fetchval(count, tenant.id) == 1
+    await owner.execute("DELETE FROM tombstones WHERE organization_id = $1", tenant.id)
+    assert await owner.fetchval(count, tenant.id) == 0
 
 
 async def test_tokens_of_outside_systems_go_in_and_never_out(
