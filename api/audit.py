@@ -8,7 +8,8 @@ import orjson
 from core.database import Connection, Pool, scoped
 from core.queries import load
 
-# What becomes of memberships (member_added, member_changed, member_removed) is noted by a trigger, note_rights.
+# What becomes of memberships (member_added, member_changed, member_removed) and of people (person_disabled,
+# person_enabled) is noted by triggers, note_rights and note_person.
 Kind = Literal[
     "signed_in",
     "sign_in_refused",
@@ -71,6 +72,24 @@ async def note_at_home(
     """
     async with scoped(pool, NO_ORGANIZATION) as connection:
         await note_at_home_in(connection, user_id, kind, actor_id=actor_id, address=address, **details)
+
+
+async def note_where_disabled(
+    pool: Pool, user_id: str, asked: str | None, kind: Kind, *, address: str | None = None
+) -> None:
+    """Append an event of a person to the organisations where they are disabled, or to the one they `asked` for."""
+    async with scoped(pool, NO_ORGANIZATION, user_id=user_id) as connection:
+        for row in await connection.fetch(_queries.fetch_disabled_memberships, user_id, asked):
+            await connection.execute(_queries.enter_organization, row["id"])
+            await note_in(
+                connection,
+                row["id"],
+                kind,
+                actor_id=None,
+                user_id=user_id,
+                address=address,
+                reason="disabled",
+            )
 
 
 async def note_at_home_in(

@@ -7,6 +7,11 @@ SELECT id, name, password_hash, last_organization_id, disabled_at IS NOT NULL AS
 SELECT o.id, o.slug, o.name FROM organization_members m JOIN organizations o ON o.id = m.organization_id
 WHERE m.user_id = $1 AND m.disabled_at IS NULL AND o.closed_at IS NULL ORDER BY o.name, o.id;
 
+-- name: fetch_disabled_memberships
+-- The organisations where a person is disabled, or the one of this slug or id ($2); their own memberships have to be open.
+SELECT o.id::text FROM organization_members m JOIN organizations o ON o.id = m.organization_id
+WHERE m.user_id = $1 AND m.disabled_at IS NOT NULL AND ($2::text IS NULL OR lower(trim($2)) IN (o.slug, o.id::text));
+
 -- name: start_session
 -- A new login, which becomes the person's default organisation, and its end: when it was not used for $7 seconds, and after
 -- $8 seconds at the latest (0: no such end). Those that ended a month ago are forgotten.

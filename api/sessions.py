@@ -95,6 +95,28 @@ class Sessions:
             raise CredentialsRefusedError
         user_id, session_id = str(user["id"]), str(uuid7())
         refresh_token = self._make_refresh_token(session_id)
+        try:
+            organization_id, expires_at = await self._start(
+                user, session_id, refresh_token, organization, user_agent, address
+            )
+        except NotAMemberError:
+            await audit.note_where_disabled(
+                self._pool, user_id, organization, "sign_in_refused", address=address
+            )
+            raise
+        return self._grant(user_id, organization_id, session_id, refresh_token, expires_at)
+
+    async def _start(
+        self,
+        user: asyncpg.Record,
+        session_id: str,
+        refresh_token: str,
+        organization: str | None,
+        user_agent: str | None,
+        address: str,
+    ) -> tuple[str, datetime]:
+        """Begin a session; gives its organisation and its end. Raises NotAMemberError."""
+        user_id = str(user["id"])
         async with scoped(self._pool, audit.NO_ORGANIZATION, user_id=user_id) as connection:
             organization_id = await _choose(connection, user, organization)
             expires_at = await connection.fetchval(
@@ -121,7 +143,7 @@ class Sessions:
                 await connection.execute(
                     _queries.end_oldest_sessions, user_id, organization_id, self._lifetime.per_user
                 )
-        return self._grant(user_id, organization_id, session_id, refresh_token, expires_at)
+        return organization_id, expires_at
 
     async def refresh(self, refresh_token: str, address: str) -> Granted:
         """Take a refresh token for a new pair. Raises RefreshRefusedError, RefreshReusedError."""

@@ -256,6 +256,18 @@ END $$;
 CREATE TRIGGER end_sessions AFTER UPDATE ON users FOR EACH ROW
   WHEN (OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL) EXECUTE FUNCTION end_sessions_of_person();
 
+-- Their organisations are told.
+CREATE FUNCTION note_person() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+  INSERT INTO security_events (organization_id, kind, actor_id, user_id, details)
+    SELECT organization_id, CASE WHEN NEW.disabled_at IS NULL THEN 'person_enabled' ELSE 'person_disabled' END, local_setting('actor')::uuid, NEW.id,
+      jsonb_build_object('disabled_at', jsonb_build_array(OLD.disabled_at, NEW.disabled_at))
+    FROM organization_members WHERE user_id = NEW.id;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER note_person AFTER UPDATE ON users FOR EACH ROW
+  WHEN ((OLD.disabled_at IS NULL) <> (NEW.disabled_at IS NULL)) EXECUTE FUNCTION note_person();
+
 CREATE FUNCTION end_sessions_of_organization() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
   UPDATE sessions SET revoked_at = now() WHERE organization_id = NEW.id AND revoked_at IS NULL;
