@@ -20,8 +20,9 @@ from starlette.routing import Mount, Route
 from starlette.types import Scope
 
 from api.compression import Compression
+from api.connections import Connections
 from api.errors import add_handlers, method_not_allowed
-from api.http_protocol import Protocol
+from api.http_protocol import protocol_within
 from api.limiting import is_login
 from api.middleware import BODY_LIMIT_BYTES, Rim, Turnstile
 from api.pages import PageFiles, asyncapi, documentation, no_page, openapi, page_directory
@@ -41,8 +42,6 @@ from core.telemetry import configure_logging
 from core.tls import server_context
 
 DRAIN_SECONDS = 10
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the usual 60 s of a proxy, so that it is the proxy that closes an idle connection."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
@@ -237,11 +236,16 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
     """Answer requests until told to stop, then finish those under way."""
     settings = services.settings
     tls = server_context(settings.tls_cert, settings.tls_key)
+    connections = Connections(
+        settings.http_connections_per_address,
+        settings.http_connections,
+        parse_networks(settings.trusted_proxies),
+    )
     with _listening(settings.host, settings.api_port) as listener:
         server = _Server(
             uvicorn.Config(
                 create_app(services),
-                http=Protocol,
+                http=protocol_within(connections),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -253,7 +257,6 @@ async def _serve(services: Services, stopping: asyncio.Event) -> None:
                 ssl_certfile=settings.tls_cert or None,
                 ssl_context_factory=None if tls is None else lambda config, default: tls,
                 backlog=2048,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )

@@ -1,4 +1,6 @@
-"""uvicorn's HTTP connection with limits on what it leaves unlimited: a request's head, its time, and how many wait."""
+"""uvicorn's HTTP connection with limits on what it leaves unlimited: how many there are, how long an idle one is kept,
+a request's head, its time, and how many wait.
+"""
 
 import asyncio
 from enum import Enum
@@ -6,6 +8,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.connections import Connections
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the usual 60 s of a proxy, so that it is the proxy that closes an idle connection."""
+STRANGER_KEEP_ALIVE_SECONDS = 10
+"""The same for a connection whose last request proved nobody: idle, it gets no more time than a first request."""
+PROVEN_KEY = "branchline.proven"
+"""What a request's scope holds once it has proved who sends it."""
 HEAD_SECONDS = 10.0
 MESSAGE_SECONDS = 15.0
 """For all that follows a head, also where the answer has gone out before. Who reads a body gives it less time."""
@@ -29,6 +39,9 @@ class _Part(Enum):
 class Protocol(HttpToolsProtocol):
     """A connection that is cut when a request's head, or what follows it, is too long under way or too large."""
 
+    _connections = Connections()
+    _is_admitted = False
+    _is_proxy = False
     _part = _Part.NOTHING
     _timed_part = _Part.NOTHING
     _timer: asyncio.TimerHandle | None = None
@@ -40,11 +53,18 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin with a connection: its first request is expected."""
         super().connection_made(transport)
+        self._is_admitted = self._connections.admit(self._peer)
+        if not self._is_admitted:
+            transport.abort()
+            return
+        self._is_proxy = self._connections.is_proxy(self._peer)
         self._part = _Part.HEAD
         self._keep_time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
+        if self._is_admitted:
+            self._connections.release(self._peer)
         self._part = _Part.NOTHING
         self._keep_time()
         self.pipeline.clear()
@@ -95,9 +115,15 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, and read on only when none waits any more."""
+        is_kept = self._is_proxy or PROVEN_KEY in self._answering.scope
+        self.timeout_keep_alive = KEEP_ALIVE_SECONDS if is_kept else STRANGER_KEEP_ALIVE_SECONDS
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()
+
+    @property
+    def _peer(self) -> str:
+        return self.client[0] if self.client else ""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
@@ -133,3 +159,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.abort()
+
+
+def protocol_within(connections: Connections) -> type[Protocol]:
+    """The protocol of a server whose connections are counted together."""
+
+    class Counted(Protocol):
+        _connections = connections
+
+    return Counted

@@ -29,6 +29,13 @@ _commit_seconds = Histogram(
 _mutations = Counter("branchline_mutations", "Mutations written, by their result.", ["status"])
 _waiting = Gauge("branchline_mutations_waiting", "Mutations that wait for the next commit.")
 
+open_connections = Gauge("branchline_http_connections", "Open HTTP connections of this process.")
+refused_connections = Counter(
+    "branchline_http_connections_refused",
+    "HTTP connections that were turned away, by the limit: address or total.",
+    ["limit"],
+)
+
 _request_children: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
 

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 
 from api.cursor import Cursor, CursorForeignError, CursorMalformedError, read_cursor
+from api.http_protocol import PROVEN_KEY
 from api.peer import address_of
 from api.problems import ProblemError
 from api.services import Services
@@ -40,6 +41,7 @@ def authenticate(request: Request) -> Claims:
         claims = services_of(request).tokens.verify(token.strip())
     except TokenError as error:
         raise ProblemError(error.code, str(error)) from None
+    request.scope[PROVEN_KEY] = True
     services_of(request).session_use.note(claims.session_id, address_of(request))
     return claims
 

@@ -200,6 +200,15 @@ class Settings(BaseSettings):
         default=1000, description="Open sockets of one organisation."
     )
     connections_per_address: _Limit = Field(default=100, description="Open sockets from one IP address.")
+    http_connections_per_address: _Limit = Field(
+        default=500,
+        description="Open HTTP connections of one API process from one IP address (IPv6: from one /64). Those of "
+        "trusted proxies count in `BRANCHLINE_HTTP_CONNECTIONS` only.",
+    )
+    http_connections: _Limit = Field(
+        default=5000,
+        description="Open HTTP connections of one API process in all: fewer than it may have open files.",
+    )
     writes_per_second_per_user: _Limit = Field(
         default=50,
         description="Writes a second by one person over HTTP, with bursts of twice as many; a push counts as one and "

@@ -13,7 +13,9 @@ import uvicorn
 
 from api import http_protocol, limiting, passwords
 from api.app import create_app
+from api.connections import Connections
 from api.services import open_services
+from core.addresses import parse_networks
 from core.settings import Settings
 from tests.integration.api.conftest import Api, problem
 from tests.tenants import Tenant, new_id
@@ -202,12 +204,12 @@ CHUNKED = b"POST /api/leads HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\
 
 
 @contextlib.asynccontextmanager
-async def served(api: Api) -> AsyncIterator[int]:
+async def served(api: Api, connections: Connections | None = None) -> AsyncIterator[int]:
     """The API on a real socket: its port."""
     config = uvicorn.Config(
         api.app,
         port=0,
-        http=http_protocol.Protocol,
+        http=http_protocol.protocol_within(connections or Connections()),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -273,6 +275,78 @@ async def test_requests_that_do_not_wait_for_answers_are_read_as_they_are_answer
     async with served(api) as port:
         assert (await said(port, HEALTH * some + last)).count(b"HTTP/1.1 200") == some + 1
         assert (await said(port, HEALTH * 100_000)).count(b"HTTP/1.1 200") < 100_000
+
+
+@contextlib.asynccontextmanager
+async def kept(port: int, source: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection from one of this machine's addresses; all of 127.0.0.0/8 is."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def answered(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+    """Whether a request on a connection gets its answer."""
+    reader, writer = connection
+    async with asyncio.timeout(30):
+        try:
+            writer.write(HEALTH)
+            return (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return False
+
+
+async def test_connections_over_the_limits_are_refused_and_those_before_them_are_served_on(api: Api) -> None:
+    one, two, three = "127.0.20.1", "127.0.20.2", "127.0.20.3"
+    async with (
+        served(api, Connections(per_address=2, total=3)) as port,
+        kept(port, two) as other,
+        contextlib.AsyncExitStack() as opened,
+    ):
+        first = [await opened.enter_async_context(kept(port, one)) for _ in range(2)]
+        # Counted when it is taken, whether it ever sends something or not.
+        assert [await answered(each) for each in (*first, other)] == [True, True, True]
+        async with kept(port, one) as over, kept(port, three) as full:
+            assert [await answered(each) for each in (over, full)] == [False, False]
+        assert [await answered(each) for each in (*first, other)] == [True, True, True]
+        # A place that is free again is given again.
+        first[0][1].close()
+        async with asyncio.timeout(30):
+            while True:
+                async with kept(port, three) as again:
+                    if await answered(again):
+                        break
+
+
+async def test_a_trusted_proxys_connections_count_in_all_only(api: Api) -> None:
+    connections = Connections(per_address=1, total=3, trusted=parse_networks(["127.0.21.1"]))
+    async with served(api, connections) as port, contextlib.AsyncExitStack() as opened:
+        proxied = [await opened.enter_async_context(kept(port, "127.0.21.1")) for _ in range(4)]
+        assert [await answered(each) for each in proxied] == [True, True, True, False]
+
+
+async def test_an_idle_connection_is_kept_for_those_who_have_proved_who_they_are(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "STRANGER_KEEP_ALIVE_SECONDS", 0.3)
+    token = api.client(tenant).headers["authorization"].encode()
+    proven = b"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + b"\r\n\r\n"
+    proxies = parse_networks(["127.0.21.2"])
+    async with (
+        served(api, Connections(trusted=proxies)) as port,
+        kept(port, "127.0.21.1") as stranger,
+        kept(port, "127.0.21.1") as member,
+        kept(port, "127.0.21.2") as proxy,
+    ):
+        member[1].write(proven)
+        assert (await member[0].readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        assert await answered(proxy)
+        assert await answered(stranger)
+        async with asyncio.timeout(30):
+            assert await stranger[0].read() == b""
+        assert [await answered(each) for each in (member, proxy)] == [True, True]
 
 
 async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
