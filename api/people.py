@@ -18,6 +18,7 @@ from uuid_utils import uuid7
 
 from api import audit
 from api.mail import MailError, MailSender
+from api.memberships import are_branches
 from api.passwords import Passwords
 from core.database import Connection, Pool, fetch_member, scoped
 from core.principal import Principal, Role
@@ -166,9 +167,7 @@ class People:
         token = base64.urlsafe_b64encode(UUID(organization_id).bytes + random).rstrip(b"=").decode()
         async with scoped(self._pool, organization_id) as connection:
             branches = None if invitation.branch_ids is None else sorted(set(invitation.branch_ids))
-            if branches and await connection.fetchval(
-                _queries.count_branches, organization_id, branches
-            ) != len(branches):
+            if branches and not await are_branches(connection, organization_id, branches):
                 raise UnknownBranchError
             expires_at = await connection.fetchval(
                 _queries.invite,
@@ -303,7 +302,13 @@ async def _find_good(
 
 def _is_good(invitation: asyncpg.Record, issuer: Principal | None) -> bool:
     """Whether they might issue it today: who was removed leaves no way in behind."""
-    return issuer is not None and issuer.invites_to(invitation["role"])
+    branches = invitation["branch_ids"]
+    return (
+        issuer is not None
+        and issuer.invites_to(invitation["role"])
+        and issuer.gives_reads(invitation["reads"])
+        and issuer.gives_branches(branches and [str(each) for each in branches])
+    )
 
 
 def _organization_of(token: str) -> str:

@@ -155,7 +155,7 @@ UPDATE invitations SET ended_at = now() WHERE organization_id = $1 AND email = $
 -- name: find_invitation
 -- The open invitation of a token, what it offers, and the person of its address, if there is one.
 SELECT i.id, i.organization_id::text AS organization_id, o.name AS organization_name, i.email, i.role::text AS role,
-  i.invited_by, u.id AS user_id, u.name, u.password_hash, u.disabled_at IS NOT NULL AS disabled
+  i.reads::text AS reads, i.branch_ids, i.invited_by, u.id AS user_id, u.name, u.password_hash, u.disabled_at IS NOT NULL AS disabled
 FROM invitations i JOIN organizations o ON o.id = i.organization_id AND o.closed_at IS NULL LEFT JOIN users u ON u.email = i.email
 WHERE i.organization_id = $1 AND i.token_hash = $2 AND i.ended_at IS NULL AND i.expires_at > now();
 

@@ -1,5 +1,6 @@
 """PURE. Who acts, and what they may read and write."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +78,14 @@ class Principal:
     def invites_to(self, role: Role) -> bool:
         """Whether they may ask people in to be that: only owners make owners."""
         return self.invites and (role != "owner" or self.role == "owner")
+
+    def gives_branches(self, branch_ids: Iterable[str] | None) -> bool:
+        """Whether they may assign somebody to these branches, None for all: to none that is not theirs."""
+        return self.branch_ids is None or (branch_ids is not None and self.branch_ids.issuperset(branch_ids))
+
+    def gives_reads(self, reads: str) -> bool:
+        """Whether they may have somebody read `all` branches or their `own`: nobody more than they read."""
+        return reads == "own" or self.readable_branches is None
 
     @property
     def reads_security_events(self) -> bool:

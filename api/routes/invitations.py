@@ -131,6 +131,8 @@ async def invite(request: Request, claims: Authenticated, body: InvitationBody) 
         raise ProblemError("forbidden", f"role {principal.role} does not invite to role {body.role}")
     try:
         branches = None if body.branch_ids is None else [parse_uuid(each) for each in body.branch_ids]
+        if not (principal.gives_branches(branches) and principal.gives_reads(body.reads)):
+            raise ProblemError("forbidden", "you invite to what you have: your branches, and reads as yours")
         invitation = Invitation(body.email.lower(), body.role, body.reads, branches)
         await services.limiter.admit_mail(request, claims, invitation.email)
         return Invited(**await services.people.invite(principal, invitation, address_of(request)))

@@ -13,11 +13,13 @@ from uuid_utils import uuid7
 from api import metrics
 from api.answer import JSON, show, shown_fields, visible_losses
 from api.listing import refuse_parameters
+from api.memberships import refused_gift
 from api.principals import fetch_with_head
 from api.problems import CODES
 from api.push import PushReader, Refusal, read_push
 from api.request import authenticate, query_of, read_json, services_of
 from api.routes.collections import Row, fetch_records
+from api.services import Services
 from core.database import Connection, scoped
 from core.principal import Principal
 from core.protocol.collection import Catalogue
@@ -37,7 +39,7 @@ async def push(request: Request) -> Response:
     await services.limiter.admit_write(request, claims, mutations=len(envelope.mutations))
     principal = await services.principals.fetch(claims)
     reader = PushReader(principal, described.catalogue.collections, described.validator, now_ms=now_ms)
-    read = reader.read(envelope)
+    read = [await _unless_refused(services, principal, each) for each in reader.read(envelope)]
     mutations = [each for each in read if isinstance(each, Mutation)]
     # One unit: whoever receives the changes sees that they belong together.
     results = iter(await services.committer.write(principal, mutations, unit=str(uuid7())))
@@ -50,6 +52,19 @@ async def push(request: Request) -> Response:
     encoded = [readable.encode(asked, result) for asked, result in answered]
     rest = orjson.dumps({"epoch": epoch, "offset": head})
     return Response(b'{"results":[' + b",".join(encoded) + b"]," + rest[1:], 200, None, JSON)
+
+
+async def _unless_refused(
+    services: Services, principal: Principal, read: Mutation | Refusal
+) -> Mutation | Refusal:
+    if isinstance(read, Refusal):
+        return read
+    refused = await refused_gift(services.pool, principal, read)
+    if refused is None:
+        return read
+    code, fault = refused
+    result = Result(read.mutation_id, "rejected", code=code, detail=fault.field)
+    return Refusal(result, f"{fault.field}: expected {fault.expected}")
 
 
 @dataclass(frozen=True, slots=True)

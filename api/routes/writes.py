@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 from api import metrics
 from api.answer import record_response, show, shown_fields, visible_losses
 from api.listing import refuse_parameters
+from api.memberships import refused_gift
 from api.problems import CODES, ProblemError
 from api.request import (
     authenticate,
@@ -80,6 +81,10 @@ class Write:
 
     async def commit(self, mutation: Mutation, *, asked: Any = None) -> Result:
         """Have it written; raises ProblemError for a rejection. `asked`: see `Committer.write`."""
+        refused = await refused_gift(self._services.pool, self.principal, mutation)
+        if refused is not None:
+            code, fault = refused
+            raise ProblemError(code, f"{fault.field}: expected {fault.expected}", errors=[fault])
         [result] = await self._services.committer.write(
             self.principal, [mutation], unit=str(uuid7()), asked=asked
         )

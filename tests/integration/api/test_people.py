@@ -3,6 +3,7 @@
 import asyncio
 import email as email_library
 import re
+import time
 from asyncio import StreamReader, StreamWriter
 from email.message import Message
 from typing import Any
@@ -170,7 +171,8 @@ async def test_an_invitation_to_less_makes_no_owner_less(
         await owner.fetchval("UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING email", ana, HASH)
     )
     await owner.execute(
-        "UPDATE organization_members SET role = 'admin' WHERE user_id = $1", tenant.people["ben"]
+        "UPDATE organization_members SET role = 'admin', branch_ids = NULL WHERE user_id = $1",
+        tenant.people["ben"],
     )
     assert (await invite(api.client(tenant, "ben"), address, role="viewer")).status_code == 201
     body = {"token": token_in(mails(api, address)[-1], "invitation"), "password": PASSWORD}
@@ -210,7 +212,9 @@ async def test_a_disabled_owner_comes_back_as_something_else_by_an_owner_only(
     address = str(
         await owner.fetchval("UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING email", vera, HASH)
     )
-    await owner.execute("UPDATE organization_members SET role = 'admin' WHERE user_id = $1", ben)
+    await owner.execute(
+        "UPDATE organization_members SET role = 'admin', branch_ids = NULL WHERE user_id = $1", ben
+    )
     member = await owner.fetchval(
         "UPDATE organization_members SET role = 'owner', disabled_at = now() WHERE user_id = $1 RETURNING id::text",
         vera,
@@ -281,6 +285,80 @@ async def test_a_branch_of_another_organisation_is_nobodys_to_give(
     for branch in (other.branches["north"], new_id(), "x"):
         answer = await invite(boss, f"{new_id()}@new.test", branch_ids=[branch])
         assert problem(answer, 422, "invalid")["errors"][0]["field"] == "branch_ids"
+
+
+ALL = {"branch_ids": None, "reads": "all"}
+
+
+async def pushed(client: httpx.AsyncClient, record: str, fields: dict[str, Any]) -> dict[str, Any]:
+    mutation = {"mutation_id": new_id(), "collection": "organization_members", "id": record}
+    body = {
+        "client_id": new_id(),
+        "now_ms": time.time_ns() // 1_000_000,
+        "mutations": [{**mutation, "operation": "update", "fields": fields}],
+    }
+    answer = (await client.post("/api/sync", json=body)).json()
+    result: dict[str, Any] = answer["results"][0]
+    return result
+
+
+async def test_an_admin_gives_only_what_they_have(api: Api, owner: Connection, tenant: Tenant) -> None:
+    north, south = tenant.branches["north"], tenant.branches["south"]
+    change = "UPDATE organization_members SET role = 'admin', reads = $2, branch_ids = $3 WHERE user_id = $1"
+    ben = api.client(tenant, "ben")
+    await owner.execute(change, tenant.people["ben"], "own", None)
+    rows = (await ben.get("/api/organization_members")).json()["items"]
+    [own] = [row["id"] for row in rows if row["user_id"] == tenant.people["ben"]]
+    [vera] = [row["id"] for row in rows if row["user_id"] == tenant.people["vera"]]
+    path, vera_path = (f"/api/organization_members/{each}" for each in (own, vera))
+    # Who has all branches gives all, also where they read their own.
+    assert (await ben.patch(vera_path, json=ALL | {"title": "Captain"})).status_code == 200
+    was_all = (await ben.patch(path, json={"branch_ids": [north]})).json()["version"] - 1
+    for fields in (
+        ALL,
+        {"branch_ids": None},
+        {"reads": "all"},
+        {"branch_ids": [south]},
+        {"branch_ids": [north, south]},
+    ):
+        problem(await ben.patch(path, json=fields), 403, "forbidden")
+        problem(await ben.patch(vera_path, json=fields), 403, "forbidden")
+        assert (await pushed(ben, own, fields))["code"] == "forbidden", fields
+        problem(await invite(ben, f"{new_id()}@new.test", **({"reads": "own"} | fields)), 403, "forbidden")
+    problem(await ben.post(f"{path}/restore", json={"version": was_all}), 403, "forbidden")
+    me = (await ben.get("/api/auth/me")).json()
+    assert (me["branch_ids"], me["reads"]) == ([north], "own")
+    within = {"branch_ids": [north], "reads": "own"}
+    assert (await ben.patch(vera_path, json=within | {"role": "agent"})).status_code == 200
+    assert (await invite(ben, f"{new_id()}@new.test", **within)).status_code == 201
+
+
+async def test_who_has_less_than_they_gave_has_invited_nobody(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    address = f"{new_id()}@new.test"
+    assert (await invite(boss, address)).status_code == 201
+    token = token_in(mails(api, address)[-1], "invitation")
+    change = "UPDATE organization_members SET branch_ids = $2 WHERE user_id = $1"
+    await owner.execute(change, tenant.people["ana"], [tenant.branches["north"]])
+    show = {"token": token}
+    problem(await api.client().post("/api/auth/invitations/show", json=show), 410, "link_refused")
+
+
+async def test_a_member_is_assigned_to_branches_that_there_are(
+    tenant: Tenant, other: Tenant, boss: httpx.AsyncClient
+) -> None:
+    rows = (await boss.get("/api/organization_members")).json()["items"]
+    [vera] = [row["id"] for row in rows if row["user_id"] == tenant.people["vera"]]
+    path = f"/api/organization_members/{vera}"
+    for branch in (other.branches["north"], new_id()):
+        fields = {"branch_ids": [tenant.branches["north"], branch]}
+        assert (
+            problem(await boss.patch(path, json=fields), 422, "invalid")["errors"][0]["field"] == "branch_ids"
+        )
+        assert (await pushed(boss, vera, fields))["code"] == "invalid"
+    every = [*tenant.branches.values(), tenant.branches["north"]]
+    assert (await boss.patch(path, json={"branch_ids": every})).status_code == 200
 
 
 async def test_a_changed_password_ends_the_other_sessions(api: Api, email: str) -> None:  # noqa: F811
@@ -554,7 +632,8 @@ async def test_an_owner_is_an_owners_to_make_and_the_last_one_stays(
     api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
 ) -> None:
     await owner.execute(
-        "UPDATE organization_members SET role = 'admin' WHERE user_id = $1", tenant.people["ben"]
+        "UPDATE organization_members SET role = 'admin', branch_ids = NULL WHERE user_id = $1",
+        tenant.people["ben"],
     )
     rows = (await boss.get("/api/organization_members")).json()["items"]
     members = {row["user_id"]: f"/api/organization_members/{row['id']}" for row in rows}
