@@ -6,6 +6,7 @@ writes ask nobody. While Redis is away each process counts for itself: the limit
 """
 
 import asyncio
+import hashlib
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -49,6 +50,7 @@ class Limits:
     writes_per_second_per_user: int = 0
     writes_per_second_per_address: int = 0
     logins_per_minute_per_address: int = 0
+    logins_per_minute_per_account: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,8 @@ class Limiter:
         self._by_user = _per_second("writes-by-user", limits.writes_per_second_per_user, store)
         self._by_address = _per_second("writes-by-address", limits.writes_per_second_per_address, store)
         self._mails = Rate("invitations-by-address", per_min(MAILS_PER_MINUTE, MAILS_AT_ONCE), store)
-        logins = limits.logins_per_minute_per_address
-        self._logins = Rate("logins-by-address", per_min(logins, logins), store) if logins else None
+        self._logins = _per_minute("logins-by-address", limits.logins_per_minute_per_address, store)
+        self._guesses = _per_minute("logins-by-account", limits.logins_per_minute_per_account, store)
 
     async def admit_write(self, request: Request, claims: Claims, mutations: int = 0) -> None:
         """Count a write of a person, and of their address; `mutations` are those of a push."""
@@ -154,10 +156,17 @@ class Limiter:
         if self._by_user is not None:
             await _admit(request, self._by_user, f"{claims.organization_id}:{claims.user_id}", cost)
 
-    async def admit_login(self, request: Request) -> None:
-        """Count an attempt to prove who one is, by password or by what came by mail."""
+    async def admit_login(self, request: Request, account: str | None = None) -> None:
+        """Count an attempt to prove who one is, by password or by what came by mail.
+
+        `account` says whose password it is, always in the same words; whether there is such an account does not matter.
+        """
+        # In this order: who has used up their address is turned away by the head the next time.
         if self._logins is not None:
             await _admit(request, self._logins, limit_key(address_of(request)), 1)
+        if self._guesses is not None and account is not None:
+            # Redis learns no e-mail address, and nobody fills it with long ones.
+            await _admit(request, self._guesses, hashlib.sha256(account.encode()).hexdigest(), 1)
 
     async def admit_mail(self, request: Request, claims: Claims, to: str) -> None:
         """Count a mail from an organisation to somebody's e-mail address."""
@@ -196,6 +205,10 @@ def _per_second(name: str, limit: int, store: BaseStore) -> Rate | None:
     if not limit:
         return None
     return Rate(name, per_sec(limit, 2 * limit), store, advance=limit // 10)
+
+
+def _per_minute(name: str, limit: int, store: BaseStore) -> Rate | None:
+    return Rate(name, per_min(limit, limit), store) if limit else None
 
 
 async def _admit(request: Request, rate: Rate, key: str, cost: int) -> None:

@@ -172,6 +172,7 @@ def _limits_of(settings: Settings) -> Limits:
         writes_per_second_per_user=settings.writes_per_second_per_user,
         writes_per_second_per_address=settings.writes_per_second_per_address,
         logins_per_minute_per_address=settings.logins_per_minute_per_address,
+        logins_per_minute_per_account=settings.logins_per_minute_per_account,
     )
 
 

@@ -70,6 +70,11 @@ class Lifetime:
     per_user: int = 100
 
 
+def normal_email(text: str) -> str:
+    """An e-mail address as it is stored, and counted: one person's however they type it."""
+    return text.strip().lower()
+
+
 class Sessions:
     """Begins, renews and ends logins. What is told of here is in the organisation's audit log."""
 
@@ -83,11 +88,11 @@ class Sessions:
     async def login(
         self, email: str, password: str, organization: str | None, user_agent: str | None, address: str
     ) -> Granted:
-        """Sign a person in to an organisation (its slug or id; None: the one they used last).
+        """Sign a person in to an organisation (its slug or id; None: the one they used last); `email` is normal.
 
         Raises CredentialsRefusedError, NotAMemberError, api.passwords.TooBusyError.
         """
-        user = await self._pool.fetchrow(_queries.fetch_user, email.strip().lower())
+        user = await self._pool.fetchrow(_queries.fetch_user, email)
         # One check whoever it is, so that the time it takes says nothing.
         matched = await self._passwords.matches(user["password_hash"] if user else None, password)
         if user is None or not matched or user["disabled"]:

@@ -225,6 +225,11 @@ class Settings(BaseSettings):
         default=30,
         description="Attempts to sign in, a minute, from one IP address.",
     )
+    logins_per_minute_per_account: _Limit = Field(
+        default=10,
+        description="Attempts to sign in, a minute, to one e-mail address, from wherever; whether somebody has it "
+        "or not.",
+    )
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

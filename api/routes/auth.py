@@ -17,6 +17,7 @@ from api.sessions import (
     NotAMemberError,
     RefreshRefusedError,
     RefreshReusedError,
+    normal_email,
 )
 from core.token_keys import write_jwks
 from core.tokens import TICKET_SECONDS, Claims, claims_to_json, make_ticket, ticket_key
@@ -83,10 +84,11 @@ class Me(BaseModel):
 @router.post("/login", responses=problems(400, 401, 403, 413, 415, 422, 429, 503))
 async def login(request: Request, response: Response, body: LoginBody) -> Tokens:
     """Sign in with e-mail address and password."""
-    await services_of(request).limiter.admit_login(request)
+    email = normal_email(body.email)
+    await services_of(request).limiter.admit_login(request, email)
     try:
         granted = await services_of(request).sessions.login(
-            body.email,
+            email,
             body.password,
             body.organization,
             request.headers.get("user-agent"),

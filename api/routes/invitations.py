@@ -208,7 +208,7 @@ async def show(request: Request, body: ShowBody) -> Offer:
 async def accept(request: Request, body: AcceptBody) -> None:
     """Become a member. Then sign in as everybody does."""
     services = services_of(request)
-    await services.limiter.admit_login(request)
+    await services.limiter.admit_login(request, body.token)
     try:
         await services.people.accept(body.token, body.name, body.password, address_of(request))
     except LinkRefusedError:

@@ -66,7 +66,7 @@ class ResetBody(_Body):
 async def change_password(request: Request, claims: Authenticated, body: ChangeBody) -> None:
     """Choose another password. Every other session of the person ends."""
     services = services_of(request)
-    await services.limiter.admit_login(request)
+    await services.limiter.admit_login(request, claims.user_id)
     principal = await services.principals.fetch(claims)
     try:
         await services.people.change_password(

@@ -57,6 +57,7 @@ def settings(
         writes_per_second_per_user=0,
         writes_per_second_per_address=0,
         logins_per_minute_per_address=0,
+        logins_per_minute_per_account=0,
         _env_file=None,
     )
 

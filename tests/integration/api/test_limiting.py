@@ -18,6 +18,7 @@ from api.services import open_services
 from core.addresses import parse_networks
 from core.settings import Settings
 from tests.integration.api.conftest import Api, problem
+from tests.integration.api.test_auth import PASSWORD, email  # noqa: F401 - email is a fixture
 from tests.tenants import Tenant, new_id
 
 BAD_LOGIN = {"email": "nobody@acme.test", "password": "wrong"}
@@ -37,10 +38,12 @@ def address() -> str:
     return f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 
-async def sign_in(api: Api, source: str, headers: dict[str, str] | None = None) -> httpx.Response:
+async def sign_in(
+    api: Api, source: str, headers: dict[str, str] | None = None, **other: str
+) -> httpx.Response:
     transport = httpx.ASGITransport(api.app, client=(source, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
-        return await client.post("/api/auth/login", json=BAD_LOGIN, headers=headers)
+        return await client.post("/api/auth/login", json=BAD_LOGIN | other, headers=headers)
 
 
 async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(settings: Settings) -> None:
@@ -70,6 +73,29 @@ async def test_attempts_to_sign_in_are_limited_by_address_over_all_processes(set
             # A page that may ask may also read when to ask again.
             assert flood.headers["access-control-allow-origin"] == page["origin"]
             assert (await client.get("/api/client-config")).status_code == 200
+
+
+async def test_guesses_at_one_account_are_limited_from_wherever_they_come(
+    settings: Settings,
+    email: str,  # noqa: F811
+) -> None:
+    """And whether there is such an account cannot be told from it."""
+    limits = {"logins_per_minute_per_account": 3}
+    unknown = f"{new_id()}@nobody.test"
+    async with limited(settings, **limits) as one, limited(settings, **limits) as two:
+        answers: dict[str, list[tuple[int, bytes, str]]] = {}
+        for guessed in (email, unknown):
+            spelled = [guessed, guessed.upper(), f" {guessed} ", guessed]
+            for api, text in zip((one, two, one, two), spelled, strict=True):
+                answer = await sign_in(api, address(), email=text)
+                headers = answer.headers["ratelimit-policy"]
+                answers.setdefault(guessed, []).append((answer.status_code, answer.content, headers))
+        assert answers[email] == answers[unknown]
+        assert [status for status, _, _ in answers[email]] == [401, 401, 401, 429]
+        assert answers[email][0][2] == '"logins-by-account";q=3;w=60'
+        # The right password waits as well, and another account does not.
+        problem(await sign_in(one, address(), email=email, password=PASSWORD), 429, "rate_exceeded")
+        problem(await sign_in(one, address(), email=f"{new_id()}@nobody.test"), 401, "credentials_refused")
 
 
 async def test_what_writes_only_to_the_audit_log_and_what_removes_is_counted_too(
