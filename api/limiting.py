@@ -17,7 +17,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import Scope
 from throttled.asyncio import BaseStore, MemoryStore, RedisStore, Throttled
-from throttled.asyncio.rate_limiter import Quota, per_min, per_sec
+from throttled.asyncio.rate_limiter import Quota, per_hour, per_min, per_sec
 from throttled.exceptions import StoreUnavailableError
 
 from api.peer import address_of
@@ -51,6 +51,7 @@ class Limits:
     writes_per_second_per_address: int = 0
     logins_per_minute_per_address: int = 0
     logins_per_minute_per_account: int = 0
+    invitations_per_hour_per_organization: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,10 @@ class Limiter:
         self._by_user = _per_second("writes-by-user", limits.writes_per_second_per_user, store)
         self._by_address = _per_second("writes-by-address", limits.writes_per_second_per_address, store)
         self._mails = Rate("invitations-by-address", per_min(MAILS_PER_MINUTE, MAILS_AT_ONCE), store)
+        hourly = limits.invitations_per_hour_per_organization
+        self._invitations = (
+            Rate("invitations-by-organization", per_hour(hourly, hourly), store) if hourly else None
+        )
         self._logins = _per_minute("logins-by-address", limits.logins_per_minute_per_address, store)
         self._guesses = _per_minute("logins-by-account", limits.logins_per_minute_per_account, store)
 
@@ -171,6 +176,8 @@ class Limiter:
     async def admit_mail(self, request: Request, claims: Claims, to: str) -> None:
         """Count a mail from an organisation to somebody's e-mail address."""
         await _admit(request, self._mails, f"{claims.organization_id}:{to}", 1)
+        if self._invitations is not None:
+            await _admit(request, self._invitations, claims.organization_id, 1)
 
     def refuse_guesses(self, request: Request) -> None:
         """Turn away whom `admit_login` has refused just now, before anything is read for them; nothing is counted."""

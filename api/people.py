@@ -7,6 +7,7 @@ organisation, so that it is looked for within it.
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,10 @@ RESET_SPACING_SECONDS = 60
 MINIMUM_PASSWORD_LENGTH = 10
 PREFERENCES_BYTES = 16 * 1024
 INVITATION_SECONDS = 7 * 24 * 3600
+MOST_INVITATIONS = 500
+"""Of an organisation that may be open at a time: as many as their list shows."""
+_LINK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029:/\\@]|www\.|[\w-]{2,}\.[^\W\d]{2,}", re.IGNORECASE)
+"""What mail programs would make a link of, or a line of its own. A title before a name has a space after its dot."""
 _RANDOM_BYTES = 32
 
 _queries = load("api", "queries.sql")
@@ -46,13 +51,18 @@ class UnknownBranchError(Exception):
     """A branch is none of the organisation's."""
 
 
+class TooManyInvitationsError(Exception):
+    """MOST_INVITATIONS of the organisation are open."""
+
+
 class NewcomerError(Exception):
     """Somebody new has to say what they are called, and choose a password; `field` says what is wanting."""
 
-    def __init__(self, field: str, expected: str) -> None:
+    def __init__(self, field: str, expected: str, came: str) -> None:
         super().__init__(f"{field}: {expected} was expected")
         self.field = field
         self.expected = expected
+        self.came = came
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +170,7 @@ class People:
     async def invite(self, principal: Principal, invitation: Invitation, address: str) -> dict[str, Any]:
         """Write an invitation down and mail it; its id and end. Older ones to the same address end.
 
-        Raises UnknownBranchError, MailError.
+        Raises UnknownBranchError, TooManyInvitationsError, MailError.
         """
         organization_id, identifier = principal.organization_id, str(uuid7())
         random = secrets.token_bytes(_RANDOM_BYTES)
@@ -169,7 +179,7 @@ class People:
             branches = None if invitation.branch_ids is None else sorted(set(invitation.branch_ids))
             if branches and not await are_branches(connection, organization_id, branches):
                 raise UnknownBranchError
-            expires_at = await connection.fetchval(
+            written = await connection.fetchrow(
                 _queries.invite,
                 organization_id,
                 identifier,
@@ -180,7 +190,10 @@ class People:
                 _hash(token),
                 principal.user_id,
                 INVITATION_SECONDS,
+                MOST_INVITATIONS,
             )
+            if written is None:
+                raise TooManyInvitationsError
             await audit.note_in(
                 connection,
                 organization_id,
@@ -190,12 +203,15 @@ class People:
                 email=invitation.email,
                 role=invitation.role,
             )
+        # A name that would be a link in the mail may stand in the database from elsewhere.
+        inviter = "Somebody" if _LINK.search(principal.name) else principal.name
         # After the commit: a mail server that hangs holds no connection.
         try:
             await self._mail.send(
                 invitation.email,
                 "You are invited",
-                f"{principal.name} invites you to work together.\n\n{self._link('invitation', token)}\n\n"
+                f"{inviter} invites you to {written['organization_name']}.\n\n"
+                f"{self._link('invitation', token)}\n\n"
                 "It is good once, for seven days.",
             )
         except MailError:
@@ -206,7 +222,7 @@ class People:
             await connection.execute(
                 _queries.end_older_invitations, organization_id, invitation.email, identifier
             )
-        return {"id": identifier, "expires_at": expires_at}
+        return {"id": identifier, "expires_at": written["expires_at"]}
 
     async def fetch_invitations(self, principal: Principal) -> list[asyncpg.Record]:
         """The organisation's open invitations that are good."""
@@ -258,9 +274,11 @@ class People:
         if is_known and not await self._passwords.matches(found["password_hash"], password):
             raise WrongPasswordError
         if found["user_id"] is None and not name:
-            raise NewcomerError("name", "what you are called")
+            raise NewcomerError("name", "what you are called", "nothing")
+        if found["user_id"] is None and name and _LINK.search(name):
+            raise NewcomerError("name", "a name in one line, without addresses of pages or of mail", "others")
         if not is_known and len(password) < MINIMUM_PASSWORD_LENGTH:
-            raise NewcomerError("password", f"at least {MINIMUM_PASSWORD_LENGTH} characters")
+            raise NewcomerError("password", f"at least {MINIMUM_PASSWORD_LENGTH} characters", "too few")
         hashed = None if is_known else await self._passwords.hash(password)
         async with scoped(self._pool, organization_id) as connection:
             # Again: the password took its time, and whoever invited may be gone since.

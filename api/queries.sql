@@ -133,9 +133,12 @@ DELETE FROM password_resets r USING users u WHERE r.token_hash = $1 AND r.expire
 RETURNING u.id::text;
 
 -- name: invite
--- Writes an invitation down.
+-- Writes an invitation down: its end, and the organisation's name; no row if $10 to other addresses are open.
 INSERT INTO invitations (organization_id, id, email, role, reads, branch_ids, token_hash, invited_by, expires_at)
-VALUES ($1, $2, $3, $4::text::member_role, $5::text::member_reads, $6, $7, $8, now() + $9 * interval '1 second') RETURNING expires_at;
+SELECT $1::uuid, $2::uuid, $3::text, $4::text::member_role, $5::text::member_reads, $6::uuid[], $7::bytea, $8::uuid,
+  now() + $9 * interval '1 second'
+WHERE (SELECT count(*) FROM invitations WHERE organization_id = $1 AND email <> $3 AND ended_at IS NULL AND expires_at > now()) < $10::integer
+RETURNING expires_at, (SELECT name FROM organizations WHERE id = $1) AS organization_name;
 
 -- name: fetch_invitations
 -- Invitations that are open, the newest first.

@@ -173,6 +173,7 @@ def _limits_of(settings: Settings) -> Limits:
         writes_per_second_per_address=settings.writes_per_second_per_address,
         logins_per_minute_per_address=settings.logins_per_minute_per_address,
         logins_per_minute_per_account=settings.logins_per_minute_per_account,
+        invitations_per_hour_per_organization=settings.invitations_per_hour_per_organization,
     )
 
 

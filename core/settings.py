@@ -230,6 +230,9 @@ class Settings(BaseSettings):
         description="Attempts to sign in, a minute, to one e-mail address, from wherever; whether somebody has it "
         "or not.",
     )
+    invitations_per_hour_per_organization: _Limit = Field(
+        default=50, description="Invitations that one organisation may send, an hour."
+    )
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -12,9 +12,11 @@ from api.mail import MailError
 from api.passwords import TooBusyError
 from api.peer import address_of
 from api.people import (
+    MOST_INVITATIONS,
     Invitation,
     LinkRefusedError,
     NewcomerError,
+    TooManyInvitationsError,
     UnknownBranchError,
     WrongPasswordError,
 )
@@ -139,6 +141,12 @@ async def invite(request: Request, claims: Authenticated, body: InvitationBody) 
     except (ValueError, UnknownBranchError):
         fault = FieldFault("branch_ids", "ids of the organisation's branches", "others")
         raise ProblemError("invalid", "a branch is not the organisation's", errors=[fault]) from None
+    except TooManyInvitationsError:
+        raise ProblemError(
+            "rate_exceeded",
+            f"{MOST_INVITATIONS} invitations are open: take some back, or wait until they are accepted or end",
+            headers={"retry-after": "3600"},
+        ) from None
     except MailError as error:
         raise ProblemError("unavailable", f"the mail could not be sent: {error}") from None
 
@@ -216,7 +224,7 @@ async def accept(request: Request, body: AcceptBody) -> None:
     except WrongPasswordError:
         raise ProblemError("credentials_refused", "the password is not your account's") from None
     except NewcomerError as error:
-        fault = FieldFault(error.field, error.expected, "nothing" if error.field == "name" else "too few")
+        fault = FieldFault(error.field, error.expected, error.came)
         raise ProblemError("invalid", f"somebody new needs a {error.field}", errors=[fault]) from None
     except TooBusyError:
         raise ProblemError("too_busy", "too many passwords are being checked at this moment") from None

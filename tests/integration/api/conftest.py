@@ -58,6 +58,7 @@ def settings(
         writes_per_second_per_address=0,
         logins_per_minute_per_address=0,
         logins_per_minute_per_account=0,
+        invitations_per_hour_per_organization=0,
         _env_file=None,
     )
 

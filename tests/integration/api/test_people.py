@@ -279,6 +279,61 @@ async def test_nobody_fills_anothers_mailbox_with_invitations(
     assert (await api.client().post("/api/auth/invitations/show", json={"token": last})).status_code == 200
 
 
+async def test_an_organisation_sends_so_many_invitations_an_hour_and_has_so_many_open(
+    api: Api, settings: Settings, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    limits = settings.model_copy(update={"invitations_per_hour_per_organization": 2})
+    async with open_services(limits) as services:
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://api.test", headers=boss.headers
+        ) as client:
+            sent = [await invite(client, f"{new_id()}@new.test") for _ in range(3)]
+    assert [each.status_code for each in sent] == [201, 201, 429]
+    assert "invitations by organization" in problem(sent[-1], 429, "rate_exceeded")["detail"]
+    await owner.execute(
+        "INSERT INTO invitations (organization_id, email, role, token_hash, invited_by, expires_at)"
+        " SELECT $1, n || '@full.test', 'agent', sha256(n::text::bytea), $2, now() + interval '1 hour'"
+        " FROM generate_series(1, 498) n",
+        tenant.id,
+        tenant.people["ana"],
+    )
+    refused = await invite(boss, f"{new_id()}@new.test")
+    assert "are open" in problem(refused, 429, "rate_exceeded")["detail"]
+    assert refused.headers["retry-after"]
+    # Somebody who has one already gets another in its place.
+    assert (await invite(boss, "7@full.test")).status_code == 201
+
+
+async def test_a_mail_says_what_one_is_invited_to_and_nothing_of_the_inviters_own(
+    api: Api, owner: Connection, tenant: Tenant, boss: httpx.AsyncClient
+) -> None:
+    async def said() -> str:
+        address = f"{new_id()}@new.test"
+        assert (await invite(boss, address)).status_code == 201
+        [mail] = mails(api, address)
+        return str(mail.get_payload(decode=True))
+
+    organization = await owner.fetchval("SELECT name FROM organizations WHERE id = $1", tenant.id)
+    assert f"Ana invites you to {organization}." in await said()
+    await owner.execute(
+        "UPDATE users SET name = 'Visit http://evil.example/win now' WHERE id = $1", tenant.people["ana"]
+    )
+    assert "evil" not in await said()
+
+
+@pytest.mark.parametrize("name", ["see evil.example", "http://x", "a@b", "www.x", "two\nlines", "Ada\u2028x"])
+async def test_a_name_is_no_link_and_one_line(api: Api, boss: httpx.AsyncClient, name: str) -> None:
+    address = f"{new_id()}@new.test"
+    await invite(boss, address)
+    body = {"token": token_in(mails(api, address)[-1], "invitation"), "password": NEW_PASSWORD}
+    client = api.client()
+    refused = await client.post("/api/auth/invitations/accept", json=body | {"name": name})
+    assert problem(refused, 422, "invalid")["errors"][0]["field"] == "name"
+    fine = body | {"name": "Dr. J.-P. d'Où-Æ"}
+    assert (await client.post("/api/auth/invitations/accept", json=fine)).status_code == 204
+
+
 async def test_a_branch_of_another_organisation_is_nobodys_to_give(
     api: Api, other: Tenant, boss: httpx.AsyncClient
 ) -> None:
