@@ -221,6 +221,11 @@ class Settings(BaseSettings):
         default=20,
         description="Messages a second that one person's sockets may send, with bursts of twice as many.",
     )
+    views_per_user: _Limit = Field(
+        default=200,
+        description="Topics in all that one person's sockets on one gateway may follow; the same one on several "
+        "sockets counts once.",
+    )
     logins_per_minute_per_address: _Limit = Field(
         default=30,
         description="Attempts to sign in, a minute, from one IP address.",

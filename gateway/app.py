@@ -48,6 +48,7 @@ def options_of(settings: Settings) -> Options:
         connections_per_organization=settings.connections_per_organization,
         connections_per_address=settings.connections_per_address,
         messages_per_second_per_user=settings.messages_per_second_per_user,
+        views_per_user=settings.views_per_user,
     )
 
 

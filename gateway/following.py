@@ -38,6 +38,10 @@ class Following:
             message = f"a socket follows at most {self._options.subscriptions} topics"
             self._reject(seat, request.id, "too_many_subscriptions", message)
             return
+        elif not self._has_room(organization, seat, view):
+            message = f"a person's sockets follow at most {self._options.views_per_user} topics between them"
+            self._reject(seat, request.id, "too_many_subscriptions", message)
+            return
         subscription = Subscription(seat, request.id, view, with_presence=request.presence)
         seat.subscriptions.append(subscription)
         since = request.since.position() if isinstance(request.since, SincePosition) else None
@@ -104,6 +108,19 @@ class Following:
             return self._view(seat, subscription.view.topic.canonical).name == subscription.view.name
         except TopicError:
             return False
+
+    def _has_room(self, organization: Organization, seat: Seat, view: View) -> bool:
+        """Whether one more view of the person's is allowed; one that they have already costs nothing more."""
+        limit = self._options.views_per_user
+        if not limit:
+            return True
+        assert seat.principal is not None
+        names = {
+            each.view.name
+            for one in organization.seats_of({seat.principal.user_id})
+            for each in one.subscriptions
+        }
+        return view.name in names or len(names) < limit
 
     def _view(self, seat: Seat, topic: str) -> View:
         assert seat.principal is not None

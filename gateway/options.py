@@ -52,3 +52,5 @@ class Options:
     connections_per_organization: int = 1_000
     connections_per_address: int = 100
     messages_per_second_per_user: int = 20
+    views_per_user: int = 200
+    """Views that one person's sockets may have between them: each is worked out for itself at every change."""

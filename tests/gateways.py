@@ -43,6 +43,7 @@ UNLIMITED = {
     "connections_per_organization": 0,
     "connections_per_address": 0,
     "messages_per_second_per_user": 0,
+    "views_per_user": 0,
 }
 
 

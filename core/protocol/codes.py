@@ -124,7 +124,11 @@ REJECTIONS: dict[RejectionCode, RejectionMeaning] = {
     "forbidden": RejectionMeaning(
         "The collection, a field or all branches that are named are not yours to read.", "give_up"
     ),
-    "too_many_subscriptions": RejectionMeaning("The socket has `limits.subscriptions` already.", "give_up"),
+    "too_many_subscriptions": RejectionMeaning(
+        "The socket has `limits.subscriptions` already, or the person's sockets follow as many topics between them as "
+        "they may.",
+        "give_up",
+    ),
     "not_found": RejectionMeaning(
         "There is no such record, or it is not yours to read: what is announced or signalled is about it.",
         "give_up",

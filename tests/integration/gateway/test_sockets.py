@@ -366,6 +366,26 @@ async def test_a_socket_follows_so_many_topics_and_no_more(
         assert (await socket.subscribe("leads"))["type"] == "subscribed"
 
 
+async def test_a_persons_sockets_have_so_many_views_between_them(
+    servers: Servers, database: Database, tenant: Tenant
+) -> None:
+    async with (
+        run_gateway(database, servers.redis_url, views_per_user=2) as gateway,
+        gateway.socket(tenant) as one,
+        gateway.socket(tenant) as two,
+        gateway.socket(tenant, "ben") as other,
+    ):
+        assert (await one.subscribe("leads"))["type"] == "subscribed"
+        assert (await two.subscribe("tasks"))["type"] == "subscribed"
+        assert (await two.subscribe("deals"))["code"] == "too_many_subscriptions"
+        # What one socket follows costs no more on another, and a place that is free is given again.
+        assert (await two.subscribe("leads"))["type"] == "subscribed"
+        assert (await other.subscribe("deals"))["type"] == "subscribed"
+        await two.send(type="unsubscribe", id=9, topic="tasks")
+        await two.next("unsubscribed")
+        assert (await one.subscribe("deals"))["type"] == "subscribed"
+
+
 @contextlib.asynccontextmanager
 async def stalled_reader(gateway: RunningGateway, tenant: Tenant) -> AsyncIterator[Socket]:
     """A socket whose client stops to read: its receive buffer is small, and what comes stays in the kernel."""
