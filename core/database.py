@@ -154,8 +154,3 @@ def _principal(row: asyncpg.Record, asked: tuple[str, str, str]) -> Principal:
         reads=row["reads"],
         session_id=session_id,
     )
-
-
-async def is_member(connection: Connection, organization_id: str, user_id: str) -> bool:
-    """Whether the person may sign in to the organisation today. `connection` must be scoped to it."""
-    return bool(await connection.fetchval(_queries.is_member, organization_id, user_id))

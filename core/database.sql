@@ -15,9 +15,3 @@ SELECT place, name, role, reads, branch_ids FROM read_principals($1, $2, $3);
 SELECT u.name, m.role::text AS role, m.reads::text AS reads, m.branch_ids
 FROM organization_members m JOIN users u ON u.id = m.user_id JOIN organizations o ON o.id = m.organization_id
 WHERE m.organization_id = $1 AND m.user_id = $2 AND m.disabled_at IS NULL AND u.disabled_at IS NULL AND o.closed_at IS NULL;
-
--- name: is_member
--- Whether somebody may sign in to an organisation today, whatever became of their sessions.
-SELECT EXISTS (
-  SELECT FROM organization_members m JOIN users u ON u.id = m.user_id JOIN organizations o ON o.id = m.organization_id
-  WHERE m.organization_id = $1 AND m.user_id = $2 AND m.disabled_at IS NULL AND u.disabled_at IS NULL AND o.closed_at IS NULL);

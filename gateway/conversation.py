@@ -1,6 +1,6 @@
 """PURE. What is said on one socket, and what follows: messages in, effects out.
 
-    unauthenticated ─▶ signing in ─▶ ready        any ─▶ closing
+    unauthenticated ─▶ signing in ─▶ ready ─▶ leaving        any ─▶ closing
 
 Nothing is done here: the shell performs the effects, in their order, and reports what came of those that take time.
 """
@@ -35,6 +35,8 @@ class Phase(Enum):
     UNAUTHENTICATED = "unauthenticated"
     SIGNING_IN = "signing_in"
     READY = "ready"
+    LEAVING = "leaving"
+    """Access has ended: the client has a moment to say that it has purged what it kept; nothing else is heard."""
     CLOSING = "closing"
 
 
@@ -141,6 +143,10 @@ class Conversation:
         waiting, self.waiting = self.waiting or [], None
         return [effect for message in waiting for effect in self._take(message, now_ms)]
 
+    def dismissed(self) -> None:
+        """Hear of nothing but a purge from now on."""
+        self.phase = Phase.LEAVING
+
     def ended(self) -> None:
         """Nothing more can be said."""
         self.phase = Phase.CLOSING
@@ -154,6 +160,8 @@ class Conversation:
                 return self._wait(message)
             case Phase.READY:
                 return self._ready(message, now_ms)
+            case Phase.LEAVING:
+                return [Note(tuple(message.topics))] if isinstance(message, Purged) else []
             case Phase.CLOSING:
                 return []
             case _:

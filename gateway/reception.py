@@ -7,12 +7,13 @@ known to the organisation's feed, so that a change of rights in between reaches 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from core.cancellation import raise_if_cancelled
-from core.database import Pool, fetch_principal, is_member, scoped
+from core.database import Pool, fetch_principal, scoped
 from core.principal import Principal
 from core.protocol import downstream
 from core.protocol.codes import CloseCode
@@ -31,6 +32,8 @@ from gateway.seat import Seat
 REVIEW_SECONDS = 10.0
 """Time in which rights that have changed must be read again, or the socket is closed."""
 RETRY_SECONDS = 0.25
+PURGE_SECONDS = 1.0
+"""Time in which a client whose access has ended may say that it has purged what it kept."""
 
 _log = structlog.get_logger()
 
@@ -241,21 +244,31 @@ class Reception:
         if not _is_open(seat) or review.again:
             return
         if principal is None:
-            await self._dismiss(seat, seat.claims)
+            await self._dismiss(seat)
             return
         seat.principal = principal
         self._rights_changed(seat)
         if review.welcome:
             self.welcome(seat)
 
-    async def _dismiss(self, seat: Seat, claims: Claims) -> None:
-        """Close the socket of somebody who is no longer let in; who is no member any more keeps nothing either."""
-        async with scoped(self._pool, claims.organization_id) as connection:
-            remains = await is_member(connection, claims.organization_id, claims.user_id)
+    async def _dismiss(self, seat: Seat) -> None:
+        """Close the socket of somebody who is no longer let in, once what their client kept is purged.
+
+        A client that does not say so has PURGE_SECONDS; meanwhile nothing is sent, and nothing else is heard.
+        """
         topics = [each.view.topic.canonical for each in seat.subscriptions]
-        if topics and not remains and _is_open(seat):
+        if topics:
+            assert seat.organization is not None
+            for subscription in list(seat.subscriptions):
+                seat.organization.end(subscription)
+            seat.conversation.dismissed()
+            seat.purging.update(topics)
+            seat.has_purged = asyncio.Event()
             self._metrics.purges += len(topics)
             seat.send(downstream.purge(topics=topics, reason="access_ended"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PURGE_SECONDS):
+                    await seat.has_purged.wait()
         seat.connection.close(CloseCode.ACCESS_REVOKED, "the session or the membership has ended")
 
     async def _fetch(self, claims: Claims) -> Principal | None:

@@ -1,5 +1,6 @@
 """An open connection's seat: who sits there, in which organisation, and what they follow."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from core.principal import Principal
@@ -27,6 +28,7 @@ class Seat:
         "claims",
         "connection",
         "conversation",
+        "has_purged",
         "is_seated",
         "is_suspended",
         "lane",
@@ -50,6 +52,8 @@ class Seat:
         """The highest offset that a receipt counted for."""
         self.purging: set[str] = set()
         """Topics that the client was told to purge, and has not yet said that it has."""
+        self.has_purged: asyncio.Event | None = None
+        """Set when none of these is left; there is one while that is waited for."""
         self.is_seated = False
         self.is_suspended = False
 

@@ -208,7 +208,11 @@ class Server:
                     done = seat.purging.intersection(effect.topics)
                     seat.purging -= done
                     self._metrics.purges_acknowledged += len(done)
-                    _log.info("topics.purged", connection_id=seat.connection.id, count=len(done))
+                    # Who was not told to purge anything says it for nothing: no line for them.
+                    if done:
+                        _log.info("topics.purged", connection_id=seat.connection.id, count=len(done))
+                    if seat.has_purged is not None and not seat.purging:
+                        seat.has_purged.set()
                 case Close():
                     seat.connection.close(effect.code, effect.reason)
                 case _:

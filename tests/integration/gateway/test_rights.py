@@ -2,8 +2,10 @@
 
 import orjson
 import pytest
+import structlog.testing
 
-from tests.gateways import RunningGateway, Socket, wait_until
+from gateway import reception
+from tests.gateways import WAIT_SECONDS, RunningGateway, Socket, wait_until
 from tests.integration.gateway.leads import change_lead, make_lead
 from tests.integration.gateway.test_live import follow
 from tests.tenants import Connection, Tenant, create_tenant, new_id
@@ -176,22 +178,23 @@ async def test_a_session_that_ends_closes_its_sockets_and_no_others(
         await owner.execute("UPDATE sessions SET revoked_at = now() WHERE id = $1", tenant.sessions["ben"])
         head = await gateway.relay.publish(tenant)
         assert await first.wait_closed() == 4504
-        # They may sign in again: what they hold stays theirs.
-        assert "purge" not in {message["type"] for message in first.messages}
+        # It may have been a device that was lost.
+        [purge] = [message for message in first.messages if message["type"] == "purge"]
+        assert (purge["topics"], purge["reason"]) == (["leads"], "access_ended")
         while replica.position != head:
             replica.take(await other.next("delta", "head"))
         assert not other.closed
 
 
 @pytest.mark.parametrize(
-    ("statement", "is_purged"),
+    "statement",
     [
-        ("DELETE FROM sessions WHERE user_id = $1 AND organization_id = $2", False),
-        ("UPDATE organizations SET closed_at = now() WHERE id = $2 AND $1::uuid IS NOT NULL", True),
+        "DELETE FROM sessions WHERE user_id = $1 AND organization_id = $2",
+        "UPDATE organizations SET closed_at = now() WHERE id = $2 AND $1::uuid IS NOT NULL",
     ],
 )
 async def test_sessions_that_somebody_deletes_and_those_of_a_closed_organisation_end_too(
-    gateway: RunningGateway, owner: Connection, tenant: Tenant, statement: str, is_purged: bool
+    gateway: RunningGateway, owner: Connection, tenant: Tenant, statement: str
 ) -> None:
     """Whoever ends access, and however: in psql too."""
     await gateway.relay.publish(tenant)
@@ -200,7 +203,47 @@ async def test_sessions_that_somebody_deletes_and_those_of_a_closed_organisation
         await owner.execute(statement, tenant.people["ben"], tenant.id)
         await gateway.relay.publish(tenant)
         assert await ben.wait_closed() == 4504
-        assert ("purge" in {message["type"] for message in ben.messages}) == is_purged
+        assert "purge" in {message["type"] for message in ben.messages}
+
+
+async def test_whose_access_has_ended_is_heard_until_they_have_purged_and_for_nothing_else(
+    gateway: RunningGateway,
+    owner: Connection,
+    api: Connection,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reception, "PURGE_SECONDS", WAIT_SECONDS)
+    acknowledged = gateway.gateway.metrics.purges_acknowledged
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as ben:
+        await follow(ben, "leads")
+        await follow(ben, "tasks")
+        await owner.execute("UPDATE sessions SET revoked_at = now() WHERE id = $1", tenant.sessions["ben"])
+        await gateway.relay.publish(tenant)
+        purge = await ben.next("purge")
+        said = len(ben.messages)
+        await make_lead(api, tenant, "later")
+        await gateway.relay.publish(tenant)
+        await ben.send(type="subscribe", id=99, topic="deals")
+        await ben.send(type="ping", sent_at_ms=1)
+        await ben.send(type="purged", topics=purge["topics"][:1])
+        assert not ben.closed
+        await ben.send(type="purged", topics=purge["topics"])
+        assert await ben.wait_closed() == 4504
+        assert ben.messages[said:] == []
+    assert gateway.gateway.metrics.purges_acknowledged == acknowledged + 2
+
+
+async def test_what_nobody_was_told_to_purge_is_not_noted(gateway: RunningGateway, tenant: Tenant) -> None:
+    await gateway.relay.publish(tenant)
+    async with gateway.socket(tenant, "ben") as ben:
+        await follow(ben, "leads")
+        with structlog.testing.capture_logs() as lines:
+            await ben.send(type="purged", topics=["leads"])
+            await ben.send(type="ping", sent_at_ms=1)
+            await ben.next("pong")
+    assert "topics.purged" not in {line["event"] for line in lines}
 
 
 async def test_who_has_no_membership_or_session_is_not_let_in(
