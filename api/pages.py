@@ -4,16 +4,20 @@ fetched.
 
 import base64
 import hashlib
+import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from api.request import services_of
 from api.routes.service import gateway_url_for, package_version
@@ -24,10 +28,10 @@ _STATIC = _HERE / "static"
 # In an installed package the pages are beside this file, in a checkout they are where they are written.
 _PAGES = (_STATIC, _HERE.parent / "clients")
 
-# What a page may do: run its own scripts, talk to this server and to a gateway's socket, be framed by nobody.
+# What a page may do: run its own scripts, talk to this server and to the gateway's socket, be framed by nobody.
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "connect-src 'self' {gateway}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _DOCUMENTATION = {
     "swagger-ui-bundle.js": _STATIC / "swagger-ui" / "swagger-ui-bundle.js",
@@ -41,12 +45,21 @@ _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
 class PageFiles(StaticFiles):
-    """Files of a page, with the policy that a page needs and no cache that outlives a deploy."""
+    """Files of a page, with the policy that a page needs and no cache that outlives a deploy.
 
-    def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
+    `gateway_url` gives the gateway's address as whoever asks for a file reaches it.
+    """
+
+    def __init__(self, *, gateway_url: Callable[[Request], str] = gateway_url_for, **options: Any) -> None:
+        super().__init__(**options)
+        self._gateway_url = gateway_url
+
+    def file_response(
+        self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
         """A file, or 304."""
-        response = super().file_response(full_path, *args, **kwargs)
-        _page_headers(response.headers, Path(full_path))
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        _page_headers(response.headers, Path(full_path), self._gateway_url(Request(scope)))
         # A service worker lies beside the client's modules and serves the whole page.
         response.headers["service-worker-allowed"] = "/"
         return response
@@ -64,7 +77,7 @@ async def documentation(request: Request) -> Response:
     if path is None:
         return RedirectResponse("/docs")
     response = Response(path.read_bytes(), media_type=_TYPES[path.suffix])
-    _page_headers(response.headers, path)
+    _page_headers(response.headers, path, gateway_url_for(request))
     return response
 
 
@@ -85,9 +98,10 @@ async def no_page(request: Request) -> Response:
     return RedirectResponse("/docs")
 
 
-def _page_headers(headers: MutableHeaders, path: Path) -> None:
+def _page_headers(headers: MutableHeaders, path: Path, gateway_url: str) -> None:
     scripts = _inline_scripts(path, path.stat().st_mtime_ns) if path.suffix == ".html" else ""
-    headers["content-security-policy"] = PAGE_POLICY.format(scripts=scripts)
+    gateway = "{0.scheme}://{0.netloc}".format(urlsplit(gateway_url))
+    headers["content-security-policy"] = PAGE_POLICY.format(scripts=scripts, gateway=gateway)
     headers["cache-control"] = "no-cache"
 
 
