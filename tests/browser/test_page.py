@@ -47,7 +47,7 @@ async def test_a_name_is_edited_with_the_keyboard_alone(open_page: OpenPage, sta
     page = await open_page()
     ben, carla = await open_demo(page, stack)
     await ben.element.locator(".search").focus()
-    for _ in range(8):  # the button for a new lead, five states, the branch, the order
+    for _ in range(10):  # the button for a new lead, five states, the branch, the order, two heads of columns
         await page.keyboard.press("Tab")
     await page.keyboard.press("Tab")  # the list, which is one stop
     id_ = await id_of(ben.element.locator(".row:focus-within"))
@@ -186,7 +186,7 @@ async def test_rita_reads_her_own_branch_only(open_page: OpenPage, stack: Stack)
         "AND (branch_id IS NULL OR branch_id IN (SELECT id FROM branches WHERE slug = 'south'))"
     )
     await expect(right.element.get_by_role("tab", name="Leads")).to_contain_text(f"{int(own):,}")
-    for about in await right.rows.locator(".about").all_inner_texts():
+    for about in await right.rows.locator(".about").all_text_contents():
         assert about.split(" · ")[-1] in ("South", "All branches")
 
 
