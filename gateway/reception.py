@@ -32,8 +32,8 @@ from gateway.seat import Seat
 REVIEW_SECONDS = 10.0
 """Time in which rights that have changed must be read again, or the socket is closed."""
 RETRY_SECONDS = 0.25
-PURGE_SECONDS = 1.0
-"""Time in which a client whose access has ended may say that it has purged what it kept."""
+PURGE_SECONDS = 0.5
+"""Time in which a client whose access has ended may say that it has purged what it kept: within a second it is out."""
 
 _log = structlog.get_logger()
 
