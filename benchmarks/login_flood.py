@@ -1,7 +1,7 @@
 """A flood of sign-ins with a wrong password: what people who write notice of it.
 
-From one address the limit by address turns nearly all of them away by their head. From many addresses each is let as
-far as its password is looked at, until too many wait: that is the most work that a stranger can make.
+From one address the limit by address turns nearly all of them away by their head. From many addresses, at many
+accounts, each is let as far as its password is looked at, until too many wait: the most work that a stranger can make.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     MANY: tuple(f"127.0.10.{number}" for number in range(1, 201)),
 }
 """All of 127.0.0.0/8 is this machine, and each of it an address of its own to a limit."""
+ACCOUNTS = 10_000
 REFUSALS = {401, 429, 503}
 _queries = load("benchmarks.harness")
 
@@ -41,14 +42,16 @@ async def _run(stack: Stack, knocks: float, writing: Writing, repeats: int) -> i
         report.invalid.append(
             "the limit on sign-ins is lifted: the flood from one address would measure nothing"
         )
-    email = await _somebody(stack)
+    # So many that none is guessed at more often than the limit by account allows.
+    unknown = (f"nobody-{number}@example.test" for number in range(ACCOUNTS - 1))
+    emails = (await _somebody(stack), *unknown)
     p99: dict[str, list[float]] = {kind: [] for kind in ADDRESSES}
     strangers = Child("load: strangers", run_strangers, None)
     try:
         for number in range(1, repeats + 1):
             # In turn, because a machine drifts.
             for kind, addresses in ADDRESSES.items():
-                plan = Knocks(stack.api_url, email, addresses, knocks)
+                plan = Knocks(stack.api_url, emails, addresses, knocks)
                 outcome, knocked = await _measure(stack, strangers, writing, plan)
                 report.add_writing(f"{kind}, run {number}", outcome)
                 if knocked is not None:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from urllib.parse import urlsplit
 
 from benchmarks.harness.child import Answer, Effort, EffortMeter
@@ -15,10 +16,12 @@ _TICK_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Knocks:
-    """What the process is to do: `per_second` sign-ins over `connections`, which come from these addresses in turn."""
+    """What the process is to do: `per_second` sign-ins to these accounts in turn, over `connections`, which come from
+    these addresses in turn.
+    """
 
     api_url: str
-    email: str
+    emails: tuple[str, ...]
     addresses: tuple[str, ...]
     per_second: float
     connections: int = 200
@@ -79,11 +82,12 @@ class _Strangers:
         return await self._knocking
 
     async def _knock(self, plan: Knocks, pool: Pool) -> Knocked:
-        knocked, text, meter = Knocked(), _request(plan), EffortMeter()
+        texts = cycle([_request(plan, email) for email in plan.emails])
+        knocked, meter = Knocked(), EffortMeter()
         begun = time.monotonic()
         while not self._is_over.is_set():
             while knocked.due < (time.monotonic() - begun) * plan.per_second:
-                pool.add(_Knock(knocked, text))
+                pool.add(_Knock(knocked, next(texts)))
             await asyncio.sleep(_TICK_SECONDS)
         knocked.effort = meter.read()
         try:
@@ -95,8 +99,8 @@ class _Strangers:
         return knocked
 
 
-def _request(plan: Knocks) -> bytes:
-    body = f'{{"email":"{plan.email}","password":"a guess"}}'
+def _request(plan: Knocks, email: str) -> bytes:
+    body = f'{{"email":"{email}","password":"a guess"}}'
     return (
         f"POST /api/auth/login HTTP/1.1\r\nHost: {urlsplit(plan.api_url).netloc}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
