@@ -50,6 +50,21 @@ async def has(page: Page, record_id: str, **fields: str) -> None:
     await page.evaluate(condition, [record_id, fields])
 
 
+async def test_a_client_that_is_closed_while_it_opens_complains_of_nothing(person: Person) -> None:
+    page = await person(BEN)
+    # Each is closed a little later than the one before, somewhere on its way to the database and to the lead.
+    await page.evaluate("""async () => {
+      const { connect } = await import("branchline");
+      const { offline } = await import("branchline/offline");
+      await client.close();
+      for (let wait_ms = 0; wait_ms < 40; wait_ms += 0.5) {
+        const brief = connect({ token: () => null, offline: offline({}) });
+        await new Promise((resolve) => setTimeout(resolve, wait_ms));
+        await brief.close();
+      }
+    }""")
+
+
 async def test_two_fields_edited_offline_in_two_branches_both_survive(person: Person, stack: Stack) -> None:
     ben, carla = await person(BEN), await person(ANA)
     id_ = await ben.evaluate(INSERT, {"name": "Two fields"})

@@ -200,7 +200,7 @@ export class Offline {
       });
       this.isDurable = true;
       this.#open(database);
-      void database.forgetUnused(Date.now());
+      void database.forgetUnused(Date.now()).catch(() => {}); // the next start does it
       void navigator.storage?.persist?.();
     } catch (error) {
       this.notes.push(`this browser keeps nothing: ${error}`);
@@ -229,7 +229,8 @@ export class Offline {
     try {
       if (database) await session.writer.load(() => database.load());
     } catch (error) {
-      console.error("branchline: what is kept on this device cannot be read:", error);
+      // One that was closed meanwhile has closed the database too.
+      if (this.#tabs) console.error("branchline: what is kept on this device cannot be read:", error);
     }
     if (!this.#tabs?.leads) return;
     session.lead();
