@@ -282,21 +282,28 @@ async def test_who_wrote_over_a_value_has_a_name_though_the_history_does_not_tel
     await expect(ben.element.locator(".loss .by")).to_have_text("Ana")
 
 
-async def test_several_values_are_one_list_and_theirs_may_stay(open_page: OpenPage, stack: Stack) -> None:
-    page = await open_page()
-    ben, ana = await open_ben_and_ana(page, stack)
-    first, second = add_leads(stack, 2, "Several")
+async def lose_two_values(ben: Pane, ana: Pane, stack: Stack) -> list[str]:
+    """Have Ana write over the names that Ben gave two leads; the leads' ids."""
+    ids = add_leads(stack, 2, "Several")
     for pane in (ben, ana):
-        await expect(pane.row(first)).to_be_visible()
+        await expect(pane.row(ids[0])).to_be_visible()
         await go_offline(pane)
-    for id_ in (first, second):
+    for id_ in ids:
         await rename(ben, id_, "By Ben")
         await rename(ana, id_, "By Ana")
     await go_online(ben)
-    await expect(ben.row(second).locator(".by")).to_have_text("Saved")
+    await expect(ben.row(ids[1]).locator(".by")).to_have_text("Saved")
     await go_online(ana)
+    heading = ben.element.locator(".losses").get_by_role("heading")
+    await expect(heading).to_have_text("Others wrote over 2 values of yours")
+    return ids
+
+
+async def test_several_values_are_one_list_and_theirs_may_stay(open_page: OpenPage, stack: Stack) -> None:
+    page = await open_page()
+    ben, ana = await open_ben_and_ana(page, stack)
+    first, second = await lose_two_values(ben, ana, stack)
     losses = ben.element.locator(".losses")
-    await expect(losses.get_by_role("heading")).to_have_text("Others wrote over 2 values of yours")
     await losses.get_by_role("button", name="Keep theirs").first.click()
     await expect(losses.get_by_role("button", name="Restore mine")).to_be_focused()
     await expect(losses.get_by_role("listitem")).to_have_count(1)
@@ -326,18 +333,8 @@ async def test_several_values_are_one_line_in_a_narrow_pane_until_it_is_opened(
 ) -> None:
     page = await open_page(viewport={"width": 390, "height": 844})
     ben, ana = await open_ben_and_ana(page, stack)
-    first, second = add_leads(stack, 2, "Folded")
-    for pane in (ben, ana):
-        await expect(pane.row(first)).to_be_visible()
-        await go_offline(pane)
-    for id_ in (first, second):
-        await rename(ben, id_, "By Ben")
-        await rename(ana, id_, "By Ana")
-    await go_online(ben)
-    await expect(ben.row(second).locator(".by")).to_have_text("Saved")
-    await go_online(ana)
+    await lose_two_values(ben, ana, stack)
     losses = ben.element.locator(".losses")
-    await expect(losses.get_by_role("heading")).to_have_text("Others wrote over 2 values of yours")
     await expect(losses.get_by_role("button", name="Keep theirs").first).to_be_hidden()
     box = await losses.bounding_box()
     assert box is not None
