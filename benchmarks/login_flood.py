@@ -108,7 +108,7 @@ def _add_knocks(report: Report, label: str, knocked: Knocked, knocks: float) -> 
 def _judge(report: Report, kind: str, calm: list[float], flooded: list[float]) -> None:
     target = f"a login flood {kind}"
     if not calm or not flooded:
-        report.judge(target, None, "no valid run: see INVALID below")
+        report.judge(target, None, "no valid run")
         return
     before, during = median(calm), median(flooded)
     ratio = during / max(before, 0.001)

@@ -41,7 +41,7 @@ async def _run(stack: Stack, work: Work, stuck: int, repeats: int) -> int:
         )
     valid = [[outcome for outcome in runs if not outcome.invalid] for runs in outcomes.values()]
     if not all(valid):
-        report.judge("P9", None, "no valid run: see INVALID below")
+        report.judge("P9", None, "no valid run")
         return report.finish()
     alone, beside = (median([outcome.delivery.percentile_ms(99) for outcome in runs]) for runs in valid)
     ratio = beside / max(alone, 0.001)

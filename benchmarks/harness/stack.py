@@ -76,7 +76,8 @@ def run_stack(
     folder.chmod(0o711)
     place = Home(home or folder / "home")
     lifted = LIFTED if lift else ()
-    api_port, relay_port = pick_free(HOST), pick_free(HOST)
+    api_port = pick_free(HOST)
+    relay_port = pick_free(HOST, taken=[api_port])
     # Its own, also for the relay: two benchmarks that start together would both take the usual one.
     given = {"BRANCHLINE_RELAY_PORT": str(relay_port), **dict.fromkeys(lifted, "0"), **(settings or {})}
     environment = _environment(given)
